@@ -1,0 +1,13 @@
+"""Shows broken workflows as an import error in Airflow's UI.
+
+It has no DAG of its own: Airflow takes down every DAG of a file with an import error, so this one stands apart.
+"""
+
+from scaffolder.config import get_settings
+from scaffolder.errors import WorkflowDefinitionError
+from scaffolder.workflows.definition import load_definitions
+
+_settings = get_settings()
+_problems = load_definitions(_settings.workflows_dir, settings=_settings)[1]
+if _problems:
+    raise WorkflowDefinitionError(_problems)

@@ -1,0 +1,75 @@
+"""One step's call of an agent, with its record: written before it is sent, completed whatever comes back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID, uuid5
+
+from scaffolder.agents.caller import AgentCaller
+from scaffolder.agents.connection import AgentConnection
+from scaffolder.agents.description import AgentRequest, build_request, find_operation
+from scaffolder.config import Settings
+from scaffolder.errors import ScaffolderError
+from scaffolder.records.models import AgentCall
+from scaffolder.records.store import ProjectRecords
+
+
+def call_agent(
+    records: ProjectRecords,
+    generated_project_id: UUID,
+    *,
+    step_id: str,
+    connection: AgentConnection,
+    operation: str,
+    parameters: Mapping[str, Any],
+    body: Any,
+    settings: Settings,
+) -> AgentCall:
+    """Call `operation` of the agent and return the recorded call with its response.
+
+    The call's id is the Idempotency-Key: the same for every try of one step, another for each step and run.
+    Raises the errors of `AgentCaller.send`, `find_operation` and `build_request`; the record holds the reason then.
+    """
+    call_id = uuid5(generated_project_id, f"agent_call:{step_id}")
+    records.begin_agent_call(
+        call_id,
+        generated_project_id=generated_project_id,
+        step_id=step_id,
+        connection=connection.conn_id,
+        operation=operation,
+        request_digest=_digest(connection, operation, parameters, body),
+    )
+    started = time.monotonic()
+    try:
+        with AgentCaller(connection, settings=settings) as caller:
+            request = _prepare(caller, connection, operation, parameters, body)
+            answer = caller.send(request, idempotency_key=str(call_id))
+    except ScaffolderError as error:
+        records.fail_agent_call(call_id, error=str(error), latency_ms=_milliseconds_since(started))
+        raise
+    records.answer_agent_call(
+        call_id, http_status=answer.status, response=answer.data, latency_ms=_milliseconds_since(started)
+    )
+    return records.get_agent_call(call_id)
+
+
+def _prepare(
+    caller: AgentCaller, connection: AgentConnection, operation: str, parameters: Mapping[str, Any], body: Any
+) -> AgentRequest:
+    description = caller.fetch_description()
+    return build_request(
+        find_operation(description, operation, connection=connection), parameters=parameters, body=body
+    )
+
+
+def _digest(connection: AgentConnection, operation: str, parameters: Mapping[str, Any], body: Any) -> str:
+    content = [connection.base_url, operation, dict(parameters), body]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _milliseconds_since(started: float) -> int:
+    return int((time.monotonic() - started) * 1000)

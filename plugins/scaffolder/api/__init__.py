@@ -1,0 +1,1 @@
+"""The plugin's web app: our REST API inside Airflow's API server."""

@@ -1,0 +1,100 @@
+"""The command ``scaffolder``: migrate the records and look at generated projects, outside Airflow's UI."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from scaffolder.errors import ScaffolderError
+
+app = typer.Typer(
+    help="Scaffolder: projects from agents and templates.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+db = typer.Typer(help="The records' database (connection scaffolder_db).", no_args_is_help=True)
+app.add_typer(db, name="db")
+
+
+@db.command("migrate")
+def migrate(
+    revision: Annotated[str, typer.Option(help="'head', 'base' or a revision; going back drops data.")] = "head",
+) -> None:
+    """Bring the records' schema to a revision; safe to run twice and concurrently."""
+    from scaffolder.records import schema
+
+    typer.echo(f"The records' schema is at revision {schema.migrate(_schema_url(), revision=revision)}")
+
+
+@db.command("check")
+def check() -> None:
+    """Say whether the records' schema is the one this version needs."""
+    from scaffolder.records import schema
+
+    typer.echo(f"The records' schema is at revision {schema.check(_schema_url())}, as this version needs")
+
+
+@app.command("show")
+def show(
+    generated_id: Annotated[
+        str | None, typer.Argument(help="Id of a generated project.", metavar="GENERATED_ID")
+    ] = None,
+    run: Annotated[tuple[str, str] | None, typer.Option(help="Or its DAG run.", metavar="DAG_ID RUN_ID")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a generated project: its tree, commits, agent calls, exports and events."""
+    from scaffolder.config import get_settings
+    from scaffolder.errors import InvalidParametersError, RecordNotFoundError
+    from scaffolder.generation.step_commit import get_repository
+    from scaffolder.report import Report
+
+    if (generated_id is None) == (run is None):
+        raise InvalidParametersError("accepted is either GENERATED_ID or --run DAG_ID RUN_ID")
+    with _hook().open() as records:
+        if run is not None:
+            found = records.find_generated_project(*run)
+            if found is None:
+                raise RecordNotFoundError(f"run {run[1]!r} of DAG {run[0]!r} has no generated project")
+            key = found.id
+        else:
+            key = _parse_id(str(generated_id))
+        report = Report.read(records, key, repository=get_repository(key, settings=get_settings()))
+    if as_json:
+        typer.echo(json.dumps(report.as_data(), indent=2))
+    else:
+        report.print()
+
+
+def main() -> None:
+    """Run the command; our errors end it with status 1 and one sentence."""
+    # Outside a task, Airflow looks connections up in its own database only in processes that say they are a server.
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    try:
+        app()
+    except ScaffolderError as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        raise SystemExit(1) from error
+
+
+def _hook() -> Any:
+    from scaffolder.records.hook import ProjectRecordsHook
+
+    return ProjectRecordsHook()
+
+
+def _schema_url() -> Any:
+    return _hook().get_schema_url()
+
+
+def _parse_id(text: str) -> UUID:
+    from scaffolder.errors import InvalidParametersError
+
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise InvalidParametersError(f"id {text!r}; accepted is a UUID") from error

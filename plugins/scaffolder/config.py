@@ -1,0 +1,117 @@
+"""Every setting: name, type, default, range and environment variable (``SCAFFOLDER_`` + name).
+
+Settings are read from the environment by `load_settings`; nothing else in the package reads it. A value that cannot
+be used is refused with the range that is accepted: no setting ever falls back to its default silently.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from scaffolder.errors import SettingsError
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+_PACKAGE = Path(__file__).resolve().parent
+_CHECKOUT_INCLUDE = _PACKAGE.parent.parent / "include"
+_INCLUDE = _CHECKOUT_INCLUDE if (_CHECKOUT_INCLUDE / "workflows").is_dir() else _PACKAGE / "include"
+
+
+def _setting(default: Any, doc: str, *, low: int | None = None, high: int | None = None) -> Any:
+    return field(default=default, metadata={"doc": doc, "low": low, "high": high})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings. The environment variable of `max_file_size` is ``SCAFFOLDER_MAX_FILE_SIZE``, and so on."""
+
+    generated_projects_dir: Path = _setting(
+        Path("generated-projects"),
+        "Where generated projects live. A relative path is taken from AIRFLOW_HOME. Shared by all workers.",
+    )
+    workflows_dir: Path = _setting(_INCLUDE / "workflows", "Where workflow definitions (*.yaml) are found.")
+    templates_dir: Path = _setting(_INCLUDE / "templates", "Where templates are found, one directory each.")
+    generated_projects_retention_days: int = _setting(30, "Days until a generated project expires.", low=1, high=36_500)
+    max_file_size: int = _setting(10 * MIB, "Bytes of one file of a project.", low=1, high=2 * GIB)
+    max_project_files: int = _setting(20_000, "Files of one generated project.", low=1, high=1_000_000)
+    max_project_size: int = _setting(500 * MIB, "Bytes of one generated project.", low=1, high=100 * GIB)
+    max_path_depth: int = _setting(32, "Directories in one path, the file's name included.", low=1, high=256)
+    max_agent_response_size: int = _setting(
+        64 * MIB, "Bytes of one answer of an agent, after decompression.", low=1 * KIB, high=2 * GIB
+    )
+    agent_timeout_seconds: int = _setting(
+        300, "Seconds one call of an agent may take in all, however slowly it drips.", low=1, high=86_400
+    )
+    git_timeout_seconds: int = _setting(600, "Seconds one git command may take.", low=1, high=86_400)
+    records_connect_timeout_seconds: int = _setting(
+        10, "Seconds to wait for a connection to the records' database.", low=1, high=300
+    )
+    step_retries: int = _setting(2, "Retries of a step after a transient error.", low=0, high=100)
+    step_retry_delay_seconds: int = _setting(
+        5, "Seconds before the first retry of a step; doubles with each.", low=1, high=3_600
+    )
+
+
+def environment_variable(name: str) -> str:
+    """Return the environment variable of setting `name`."""
+    return f"SCAFFOLDER_{name.upper()}"
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read all settings from `environ`.
+
+    Raises SettingsError naming every value that cannot be used and what is accepted.
+    """
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for setting in fields(Settings):
+        variable = environment_variable(setting.name)
+        text = environ.get(variable)
+        if text is None:
+            continue
+        try:
+            if isinstance(setting.default, Path):
+                values[setting.name] = _parse_path(text)
+            else:
+                values[setting.name] = _parse_int(text, low=setting.metadata["low"], high=setting.metadata["high"])
+        except ValueError as error:
+            problems.append(f"{variable}={text!r}: {error}")
+    if problems:
+        raise SettingsError("; ".join(problems))
+    settings = Settings(**values)
+    return _with_absolute_paths(settings, environ)
+
+
+@cache
+def get_settings() -> Settings:
+    """Return the settings of this process; read once."""
+    return load_settings(os.environ)
+
+
+def _parse_int(text: str, *, low: int, high: int) -> int:
+    accepted = f"accepted is a whole number from {low} to {high}"
+    if not text.strip().isascii() or not text.strip().isdigit():
+        raise ValueError(accepted)
+    value = int(text)
+    if not low <= value <= high:
+        raise ValueError(accepted)
+    return value
+
+
+def _parse_path(text: str) -> Path:
+    if not text.strip() or "\0" in text:
+        raise ValueError("accepted is the path of a directory")
+    return Path(text).expanduser()
+
+
+def _with_absolute_paths(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    home = Path(environ.get("AIRFLOW_HOME") or "~/airflow").expanduser().absolute()
+    paths: dict[str, Any] = {name: home / path for name, path in vars(settings).items() if isinstance(path, Path)}
+    return replace(settings, **paths)

@@ -1,0 +1,163 @@
+"""The whole error hierarchy. Operators turn permanent errors into failures without a retry; Airflow retries the rest.
+
+::
+
+    ScaffolderError
+    ├── PermanentError                   retrying cannot help: the task fails at once
+    │   ├── SettingsError                a setting that cannot be used
+    │   ├── WorkflowDefinitionError      a workflow file that cannot become a DAG
+    │   ├── ExpressionError              a workflow value that cannot be computed
+    │   ├── InvalidParametersError       parameters that the workflow does not accept
+    │   ├── PermissionDeniedError        the user may not do this to this project
+    │   ├── TemplateError                a template that cannot be loaded or rendered
+    │   ├── UnsafePathError              paths that must not become files
+    │   ├── FileConflictError            two sources for one path
+    │   ├── LimitExceededError           a file, project or answer over a limit
+    │   ├── StatusTransitionError        a record asked to make a forbidden move
+    │   ├── RecordNotFoundError          a record that is not there
+    │   ├── SchemaVersionError           the records' schema is not the one this version needs
+    │   ├── StorageError                 the projects directory cannot be written
+    │   ├── AgentConfigurationError      an agent's connection or description cannot be used
+    │   ├── AgentRejectedError           the agent refused the request
+    │   ├── AgentAnswerError             the agent's answer is not what it should be
+    │   ├── ExportTargetError            a target that is unknown or not configured
+    │   ├── ExportConflictError          something that is not ours is where the export should go
+    │   └── ExportRejectedError          the target refused the export
+    └── TransientError                   may pass by itself: Airflow retries
+        ├── RecordsUnavailableError      Postgres is away
+        ├── AgentUnavailableError        the agent is down, slow or answered 5xx
+        ├── AgentRateLimitedError        the agent asked to wait
+        └── HostUnavailableError         a git host is away
+
+A message says what failed, the offending value and what is accepted. Messages never hold tokens, credentialed URLs
+or agent payloads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class ScaffolderError(Exception):
+    """Everything this package raises on purpose."""
+
+
+class PermanentError(ScaffolderError):
+    """Retrying cannot help."""
+
+
+class TransientError(ScaffolderError):
+    """May pass by itself. `retry_after_seconds` is what the other side asked for, where it said so."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class SettingsError(PermanentError):
+    """A setting that cannot be used."""
+
+
+class WorkflowDefinitionError(PermanentError):
+    """A workflow file that cannot become a DAG. `problems` are sentences, each with file and line."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class ExpressionError(PermanentError):
+    """A workflow value that cannot be computed."""
+
+
+class InvalidParametersError(PermanentError):
+    """Parameters that the workflow does not accept."""
+
+
+class PermissionDeniedError(PermanentError):
+    """The user may not do this to this project."""
+
+
+class TemplateError(PermanentError):
+    """A template that cannot be loaded or rendered."""
+
+
+class UnsafePathError(PermanentError):
+    """Paths that must not become files. `offenders` holds every one of the batch as (path, reason)."""
+
+    def __init__(self, offenders: Iterable[tuple[str, str]]) -> None:
+        self.offenders = tuple(offenders)
+        listing = "; ".join(f"{path!r}: {reason}" for path, reason in self.offenders)
+        super().__init__(
+            f"{len(self.offenders)} unsafe path(s), so none of the files was written: {listing}. "
+            "Accepted are relative paths with forward slashes."
+        )
+
+
+class FileConflictError(PermanentError):
+    """Two sources for one path. `conflicts` holds (path, the one that is there, the one that came)."""
+
+    def __init__(self, conflicts: Iterable[tuple[str, str, str]]) -> None:
+        self.conflicts = tuple(conflicts)
+        listing = "; ".join(f"{path!r}: {ours} and {theirs}" for path, ours, theirs in self.conflicts)
+        super().__init__(f"{len(self.conflicts)} path(s) come from two sources: {listing}")
+
+
+class LimitExceededError(PermanentError):
+    """A file, project or answer over a limit."""
+
+
+class StatusTransitionError(PermanentError):
+    """A record asked to make a forbidden move."""
+
+
+class RecordNotFoundError(PermanentError):
+    """A record that is not there."""
+
+
+class SchemaVersionError(PermanentError):
+    """The records' schema is not the one this version needs."""
+
+
+class StorageError(PermanentError):
+    """The projects directory cannot be written."""
+
+
+class AgentConfigurationError(PermanentError):
+    """An agent's connection or description cannot be used."""
+
+
+class AgentRejectedError(PermanentError):
+    """The agent refused the request."""
+
+
+class AgentAnswerError(PermanentError):
+    """The agent's answer is not what it should be."""
+
+
+class ExportTargetError(PermanentError):
+    """A target that is unknown or not configured."""
+
+
+class ExportConflictError(PermanentError):
+    """Something that is not ours is where the export should go."""
+
+
+class ExportRejectedError(PermanentError):
+    """The target refused the export."""
+
+
+class RecordsUnavailableError(TransientError):
+    """Postgres is away."""
+
+
+class AgentUnavailableError(TransientError):
+    """The agent is down, slow or answered 5xx."""
+
+
+class AgentRateLimitedError(TransientError):
+    """The agent asked to wait."""
+
+
+class HostUnavailableError(TransientError):
+    """A git host is away."""

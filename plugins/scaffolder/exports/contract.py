@@ -1,0 +1,74 @@
+"""What an exporter is, and the registry of those there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from scaffolder.config import Settings
+from scaffolder.errors import ExportTargetError
+from scaffolder.generation.repository import ProjectRepository
+
+
+@dataclass(frozen=True, kw_only=True)
+class GitRemote:
+    """What a connection says of a git host: the URL's template (``{name}`` is the repository) and who we are there."""
+
+    url: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """One commit to be put somewhere. `directory` is where archives of this generated project go."""
+
+    name: str
+    commit: str
+    repository: ProjectRepository
+    directory: Path
+    options: Mapping[str, Any]
+    remote: GitRemote | None
+    settings: Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportResult:
+    """Where the commit is now."""
+
+    url: str
+    archive_path: Path | None = None
+    archive_sha256: str | None = None
+
+
+class Exporter(Protocol):
+    """Puts a commit somewhere. Calling it again with the same request must find the first call's work done."""
+
+    target: str
+    needs_connection: bool
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raise ExportTargetError where an option is unknown or its value isn't accepted."""
+
+    def export(self, request: ExportRequest) -> ExportResult:
+        """Put `request.commit` there. Raises the errors of ``scaffolder.errors`` that speak of exports."""
+
+
+def get_exporter(target: str) -> Exporter:
+    """Return the exporter for `target`. Raises ExportTargetError naming those there are."""
+    from scaffolder.exports.archive import ArchiveExporter
+    from scaffolder.exports.git import GitExporter
+
+    exporters: dict[str, Callable[[], Exporter]] = {"archive": ArchiveExporter, "git": GitExporter}
+    if target not in exporters:
+        raise ExportTargetError(f"target {target!r}; accepted are {sorted(exporters)}")
+    return exporters[target]()
+
+
+def check_known_options(target: str, options: Mapping[str, Any], accepted: Mapping[str, str]) -> None:
+    """Raise ExportTargetError where `options` has a key that is not in `accepted` (name -> what it takes)."""
+    if unknown := sorted(set(options) - set(accepted)):
+        listing = ", ".join(f"{name} ({kind})" for name, kind in sorted(accepted.items()))
+        raise ExportTargetError(f"target {target!r} has no options {unknown}; accepted are {listing}")

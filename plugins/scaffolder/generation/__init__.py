@@ -1,0 +1,1 @@
+"""Templates and agents' files become commits: path rules, limits, rendering, and the git repository."""

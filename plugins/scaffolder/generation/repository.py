@@ -1,0 +1,383 @@
+"""The git repository of one generated project: one deterministic commit for each step, written by ``git fast-import``.
+
+A step's commit appears when one ref moves, or not at all. Author, committer and dates come from the run, so equal
+input gives equal commit ids. Callers serialise writers (the records' row lock); readers need no lock.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from scaffolder.errors import RecordNotFoundError, StorageError
+from scaffolder.generation.tree import GeneratedFile
+
+if TYPE_CHECKING:
+    import git
+
+BRANCH: Final = "refs/heads/main"
+STEP_TRAILER: Final = "Scaffolder-Step"
+
+_PENDING_REF: Final = "refs/scaffolder/pending"
+_EMPTY_TREE: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+# A tree may hold a .gitattributes; none of it may change bytes on the way out or leave files out.
+_ATTRIBUTES: Final = "* -text -eol -ident -filter -working-tree-encoding -export-ignore -export-subst\n"
+_CONFIG: Final = (
+    ("core.hooksPath", "/dev/null"),
+    ("core.protectHFS", "true"),
+    ("core.protectNTFS", "true"),
+    ("core.autocrlf", "false"),
+    ("core.fsmonitor", "false"),
+    ("core.attributesFile", "/dev/null"),
+    ("core.quotePath", "false"),
+    ("gc.auto", "0"),
+    ("tar.umask", "0022"),
+    ("protocol.ext.allow", "never"),
+)
+
+
+def git_environment() -> dict[str, str]:
+    """Return the environment of every git command: no configuration but ours, no prompts, no hooks."""
+    environment = {
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_CONFIG_COUNT": str(len(_CONFIG)),
+        "LC_ALL": "C",
+    }
+    for index, (key, value) in enumerate(_CONFIG):
+        environment[f"GIT_CONFIG_KEY_{index}"] = key
+        environment[f"GIT_CONFIG_VALUE_{index}"] = value
+    return environment
+
+
+class ByteSink(Protocol):
+    """Anything bytes can be written to."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take `data`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """One commit of a generated project. `step_id` is None for a commit that no step made."""
+
+    id: str
+    parent: str | None
+    subject: str
+    step_id: str | None
+    authored_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeEntry:
+    """One file of a commit, as git sees it."""
+
+    path: str
+    mode: int
+    size_bytes: int
+    blob: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitInfo:
+    """What a step's commit says of itself. `at` (aware, whole seconds count) dates author and committer."""
+
+    step_id: str
+    subject: str
+    trailers: tuple[tuple[str, str], ...]
+    author: str
+    email: str
+    at: datetime
+
+    @property
+    def message(self) -> str:
+        """The commit message, with its trailers (git-interpret-trailers)."""
+        lines = [f"{key}: {_one_line(value)}" for key, value in ((STEP_TRAILER, self.step_id), *self.trailers)]
+        return f"{_one_line(self.subject)}\n\n" + "\n".join(lines) + "\n"
+
+    @property
+    def signature(self) -> str:
+        """Author and committer as fast-import reads them."""
+        name, email = (_without(_one_line(text), "<>") for text in (self.author, self.email))
+        return f"{name} <{email}> {int(self.at.timestamp())} +0000"
+
+
+class ProjectRepository:
+    """The repository at `directory` (a working tree with its ``.git``)."""
+
+    def __init__(self, directory: Path, *, timeout_seconds: int = 600) -> None:
+        self.directory = directory
+        self._timeout_seconds = timeout_seconds
+
+    @classmethod
+    def create(cls, directory: Path, *, timeout_seconds: int = 600) -> ProjectRepository:
+        """Make the repository, or complete one whose making was interrupted. Raises StorageError."""
+        repository = cls(directory, timeout_seconds=timeout_seconds)
+        attributes = directory / ".git" / "info" / "attributes"
+        try:
+            if not attributes.is_file():
+                directory.mkdir(parents=True, exist_ok=True)
+                branch = BRANCH.removeprefix("refs/heads/")
+                repository._git("init", "--quiet", f"--initial-branch={branch}", "--template=")
+                attributes.parent.mkdir(exist_ok=True)
+                attributes.write_text(_ATTRIBUTES)
+        except OSError as error:
+            raise StorageError(
+                f"the directory {str(directory)!r} cannot be written: {error.strerror}. Check "
+                "SCAFFOLDER_GENERATED_PROJECTS_DIR and the rights of the user that runs the tasks"
+            ) from error
+        return repository
+
+    # Reading
+
+    def head(self) -> str | None:
+        """Return the newest commit's id."""
+        found: str = self._git("for-each-ref", "--format=%(objectname)", BRANCH)
+        return found or None
+
+    def history(self, commit: str | None = None) -> list[Commit]:
+        """Return the commits up to `commit` (default: the head), oldest first."""
+        newest = commit or self.head()
+        if newest is None:
+            return []
+        separator = f"%(trailers:key={STEP_TRAILER},valueonly,separator=%x2C)"
+        text: str = self._git(
+            "log",
+            "-z",
+            "--reverse",
+            "--first-parent",
+            f"--format=%H%x1f%P%x1f%at%x1f{separator}%x1f%s",
+            newest,
+        )
+        return [_parse_commit(line) for line in text.split("\0") if line]
+
+    def files(self, commit: str) -> list[TreeEntry]:
+        """Return the files of `commit`, by path in byte order."""
+        text: str = self._git("ls-tree", "-r", "-l", "-z", "--full-tree", commit)
+        return [_parse_tree_entry(line) for line in text.split("\0") if line]
+
+    def read(self, commit: str, path: str) -> bytes:
+        """Return the content of one file. Raises RecordNotFoundError."""
+        import git
+
+        try:
+            content: bytes = self._git(
+                "cat-file", "blob", f"{commit}:{path}", strip_newline_in_stdout=False, stdout_as_string=False
+            )
+        except git.GitCommandError as error:
+            raise RecordNotFoundError(f"there is no file {path!r} in commit {commit!r}") from error
+        return content
+
+    def write_archive(self, commit: str, *, kind: str, prefix: str, output: ByteSink) -> None:
+        """Write the tree of `commit` as an archive (`kind`: ``tar`` or ``zip``), all below `prefix`.
+
+        Two archives of one commit are byte-identical: entries are sorted and dated by the commit.
+        """
+        self._git("archive", f"--format={kind}", f"--prefix={prefix}/", commit, output_stream=output)
+
+    # Writing
+
+    def commit(self, files: Sequence[GeneratedFile], *, info: CommitInfo) -> str:
+        """Make the branch hold exactly one commit of the step `info.step_id`, with `files`; return its id.
+
+        A step that was committed before (a retry, a cleared task) gets its commit again: the same one where nothing
+        changed, otherwise one that takes its place, with the commits of later steps replayed on top. The working tree
+        follows. Raises StorageError where the disk cannot be written.
+        """
+        history = self.history()
+        old_head = history[-1].id if history else None
+        steps = [commit.step_id for commit in history]
+        index = steps.index(info.step_id) if info.step_id in steps else len(history)
+        parent = history[index - 1].id if index else None
+        later = history[index + 1 :]
+        new_commit, new_head = self._import(files, info=info, parent=parent, later=later)
+        if index < len(history) and new_commit == history[index].id:
+            new_head = old_head or new_commit
+        if new_head != old_head:
+            self._git("update-ref", BRANCH, new_head, old_head or "0" * 40)
+        self.checkout(new_head)
+        return new_head
+
+    def checkout(self, commit: str) -> None:
+        """Make the working tree what `commit` says; it is there for people to browse, nothing reads it."""
+        # A killed git leaves its lock behind; whoever holds the records' row lock is the only writer.
+        (self.directory / ".git" / "index.lock").unlink(missing_ok=True)
+        self._git("reset", "--quiet", "--hard", commit)
+        self._git("clean", "--quiet", "-ffdx")
+
+    def _import(
+        self, files: Sequence[GeneratedFile], *, info: CommitInfo, parent: str | None, later: Sequence[Commit]
+    ) -> tuple[str, str]:
+        """Write the objects of the step's commit and of `later` replayed on it; return both newest ids."""
+        with self._fast_import() as stream:
+            for mark, file in enumerate(files, start=1):
+                stream.write(b"blob\nmark :%d\ndata %d\n" % (mark, len(file.content)))
+                stream.write(file.content)
+                stream.write(b"\n")
+            mark = len(files) + 1
+            # Moving the pending ref to the parent first makes "from" implicit and lets an old pending commit go.
+            stream.write(f"reset {_PENDING_REF}\n".encode())
+            stream.write((f"from {parent}\n" if parent else "").encode() + b"\n")
+            stream.write(_commit_command(mark, signature=info.signature, message=info.message))
+            for number, file in enumerate(files, start=1):
+                stream.write(f"M {file.mode:o} :{number} {_quote(file.path)}\n".encode())
+            stream.write(b"\n")
+            marks = [mark]
+            for commit in later:
+                marks.append(marks[-1] + 1)
+                stream.write(self._replay(commit, mark=marks[-1]))
+            stream.write(b"".join(b"get-mark :%d\n" % number for number in (marks[0], marks[-1])))
+        new_commit, new_head = stream.answer.split()
+        return new_commit, new_head
+
+    def _replay(self, commit: Commit, *, mark: int) -> bytes:
+        """Return the fast-import commands that make `commit`'s change again on the pending ref."""
+        signature, message = str(self._git("log", "-1", "--format=%an <%ae> %at +0000%x00%B", commit.id)).split("\0")
+        changes: str = self._git(
+            "diff-tree",
+            "-r",
+            "-z",
+            "--no-renames",
+            "--raw",
+            "--no-abbrev",
+            commit.parent or _EMPTY_TREE,
+            commit.id,
+        )
+        fields = [field for field in changes.split("\0") if field]
+        lines = []
+        for raw, path in zip(fields[::2], fields[1::2], strict=True):
+            _, mode, _, blob, status = raw.split(" ")
+            lines.append(f"D {_quote(path)}\n" if status == "D" else f"M {mode} {blob} {_quote(path)}\n")
+        command = _commit_command(mark, signature=signature, message=message.rstrip("\n") + "\n")
+        return command + "".join(lines).encode() + b"\n"
+
+    @contextmanager
+    def _fast_import(self) -> Iterator[_FastImport]:
+        process = self._git(
+            "fast-import",
+            "--quiet",
+            "--force",
+            "--done",
+            "--date-format=raw",
+            as_process=True,
+            istream=subprocess.PIPE,
+        )
+        stream = _FastImport(process.proc)
+        try:
+            yield stream
+            stream.finish(timeout_seconds=self._timeout_seconds)
+        except BrokenPipeError:
+            stream.finish(timeout_seconds=self._timeout_seconds)
+        except BaseException:
+            process.proc.kill()
+            raise
+        finally:
+            stream.close()
+
+    # git
+
+    def _git(self, command: str, *arguments: str, **options: Any) -> Any:
+        import git
+
+        if not options.get("as_process") and "output_stream" not in options:
+            options.setdefault("kill_after_timeout", self._timeout_seconds)
+        try:
+            return self._command(command).execute(["git", command, *arguments], **options)
+        except git.GitCommandError as error:
+            if command in {"archive", "clean", "init", "reset", "update-ref"}:
+                raise StorageError(
+                    f"git {command} failed in {str(self.directory)!r}: {last_line(error.stderr)}"
+                ) from error
+            raise
+
+    def _command(self, name: str) -> git.Git:
+        import git
+
+        # Naming the repository keeps an inherited GIT_DIR out, and git from asking who owns the directory.
+        location = {"GIT_DIR": str(self.directory / ".git")}
+        if name != "init":
+            location |= {
+                "GIT_WORK_TREE": str(self.directory),
+                "GIT_INDEX_FILE": str(self.directory / ".git" / "index"),
+            }
+        command = git.Git(self.directory)
+        command.update_environment(**git_environment(), **location)
+        return command
+
+
+class _FastImport:
+    """The stream into a running ``git fast-import`` and, when it is finished, its answer."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.answer = ""
+
+    def write(self, data: bytes) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.write(data)
+
+    def finish(self, *, timeout_seconds: int) -> None:
+        try:
+            self.write(b"done\n")
+            answer, errors = self._process.communicate(timeout=timeout_seconds)
+        except subprocess.TimeoutExpired as error:
+            self._process.kill()
+            raise StorageError(f"git fast-import took longer than {timeout_seconds} s") from error
+        if self._process.returncode != 0:
+            raise StorageError(f"git fast-import failed: {last_line(errors.decode('utf-8', 'replace'))}")
+        self.answer = answer.decode()
+
+    def close(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None and not pipe.closed:
+                pipe.close()
+        self._process.wait()
+
+
+def _commit_command(mark: int, *, signature: str, message: str) -> bytes:
+    text = message.encode("utf-8")
+    header = f"commit {_PENDING_REF}\nmark :{mark}\nauthor {signature}\ncommitter {signature}\ndata {len(text)}\n"
+    return header.encode() + text + b"\n"
+
+
+def _quote(path: str) -> str:
+    # Our path rules leave only the double quote for fast-import's C-style quoting to care about.
+    return '"' + path.replace('"', '\\"') + '"' if path.startswith('"') else path
+
+
+def _parse_commit(line: str) -> Commit:
+    commit, parents, seconds, step_ids, subject = line.strip("\n").split("\x1f")
+    return Commit(
+        id=commit,
+        parent=parents.split(" ")[0] or None,
+        subject=subject,
+        step_id=step_ids.split(",")[0].strip() or None,
+        authored_at=datetime.fromtimestamp(int(seconds), tz=UTC),
+    )
+
+
+def _parse_tree_entry(line: str) -> TreeEntry:
+    attributes, path = line.split("\t", 1)
+    mode, _, blob, size = attributes.split()
+    return TreeEntry(path=path, mode=int(mode, 8), size_bytes=int(size), blob=blob)
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _without(text: str, characters: str) -> str:
+    return text.translate({ord(character): None for character in characters}).strip() or "scaffolder"
+
+
+def last_line(text: str | None) -> str:
+    """Return the last line git wrote, printable and cut: what a host says may hold anything."""
+    lines = [_one_line(line) for line in (text or "").splitlines() if line.strip()]
+    return lines[-1][:500] if lines else "no reason given"

@@ -1,0 +1,27 @@
+"""Operators, one for each step type, usable in any DAG. Import them from here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scaffolder.operators.agent_api_call import AgentApiCallOperator
+    from scaffolder.operators.file_generation import FileGenerationOperator
+    from scaffolder.operators.repo_creation import RepoCreationOperator
+
+__all__ = ["AgentApiCallOperator", "FileGenerationOperator", "RepoCreationOperator"]
+
+_MODULES = {
+    "AgentApiCallOperator": "agent_api_call",
+    "FileGenerationOperator": "file_generation",
+    "RepoCreationOperator": "repo_creation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for: a task loads its own operator, not all of them.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,0 +1,133 @@
+"""The system tasks of a workflow's DAG: the one that opens the generated project, and the one that finishes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from scaffolder.config import get_settings
+from scaffolder.errors import InvalidParametersError
+from scaffolder.operators.run import DEFAULT_PROJECT, open_generated_project, read_identity
+from scaffolder.operators.step import failing_at_once
+from scaffolder.records.hook import DEFAULT_CONN_ID, ProjectRecordsHook
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_FINE = frozenset({"success", "skipped"})
+
+
+class OpenGeneratedProjectOperator(BaseOperator):
+    """Check a run's parameters and its user's membership, and open the record of its generated project.
+
+    :param workflow: the workflow's id.
+    :param params_schema: JSON Schema of each parameter by name; other parameters are refused.
+    :param scaffolder_conn_id: the connection of the records' database.
+    """
+
+    ui_color = "#dfe7f5"
+
+    def __init__(
+        self,
+        *,
+        workflow: str,
+        params_schema: Mapping[str, Any],
+        scaffolder_conn_id: str = DEFAULT_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.workflow = workflow
+        self.params_schema = params_schema
+        self.scaffolder_conn_id = scaffolder_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Return the generated project's id. Parameters that are refused make a failed record with the reason."""
+        params = dict(context["params"])
+        identity = read_identity(context)
+        problems = find_param_problems(params, self.params_schema)
+        with (
+            failing_at_once(),
+            ProjectRecordsHook(self.scaffolder_conn_id).open(actor=identity.triggered_by) as records,
+        ):
+            generated_project = open_generated_project(
+                records,
+                identity,
+                project=params.get("project", "") if "project" not in problems else DEFAULT_PROJECT,
+                name=params["name"] if "name" in params and "name" not in problems else self.workflow,
+                workflow=self.workflow,
+                params=params,
+            )
+            if problems:
+                error = InvalidParametersError(
+                    f"workflow {self.workflow!r} refuses its parameters: " + "; ".join(problems.values())
+                )
+                records.mark_failed(generated_project.id, error=f"{type(error).__name__}: {error}")
+                raise error
+        self.log.info(
+            "Generated project %s %r in project %r",
+            generated_project.id,
+            generated_project.name,
+            generated_project.project,
+        )
+        return {"generated_project_id": str(generated_project.id)}
+
+
+class FinishGeneratedProjectOperator(BaseOperator):
+    """Set the generated project ``ready`` or ``failed``, whatever happened. Fails where a step did.
+
+    :param step_ids: the tasks that must have succeeded or been skipped.
+    :param scaffolder_conn_id: the connection of the records' database.
+    """
+
+    ui_color = "#dfe7f5"
+
+    def __init__(self, *, step_ids: Sequence[str], scaffolder_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any) -> None:
+        super().__init__(trigger_rule="all_done", **kwargs)
+        self.step_ids = tuple(step_ids)
+        self.scaffolder_conn_id = scaffolder_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Return the final status."""
+        identity = read_identity(context)
+        states: Any = context["ti"].get_task_states(dag_id=identity.dag_id, run_ids=[identity.run_id])
+        found = states.get(identity.run_id, {})
+        unfinished = {step_id: found.get(step_id) for step_id in self.step_ids if found.get(step_id) not in _FINE}
+        with (
+            failing_at_once(),
+            ProjectRecordsHook(self.scaffolder_conn_id).open(actor=identity.triggered_by) as records,
+        ):
+            generated_project = records.find_generated_project(identity.dag_id, identity.run_id)
+            if generated_project is None:
+                raise AirflowFailException("This run has no generated project: it failed before its record was made")
+            if unfinished:
+                listing = ", ".join(f"{step_id} ({state or 'not run'})" for step_id, state in unfinished.items())
+                records.mark_failed(generated_project.id, error=f"steps that did not succeed: {listing}")
+                raise AirflowFailException(records.get_generated_project(generated_project.id).error or listing)
+            records.mark_ready(generated_project.id, retention_days=get_settings().generated_projects_retention_days)
+        self.log.info("Generated project %s is ready", generated_project.id)
+        return {"generated_project_id": str(generated_project.id), "status": "ready"}
+
+
+def find_param_problems(params: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, str]:
+    """Return a sentence for every parameter that is unknown, missing or refused by its JSON Schema, by its name."""
+    import jsonschema
+
+    problems = {
+        name: f"unknown parameter {name!r}; accepted are {sorted(schemas)}"
+        for name in sorted(set(params) - set(schemas))
+    }
+    for name, schema in schemas.items():
+        if name not in params:
+            problems[name] = f"parameter {name!r} is missing"
+            continue
+        errors = jsonschema.Draft202012Validator(schema).iter_errors(params[name])
+        if sentences := [_shorten(error.message) for error in errors]:
+            problems[name] = f"parameter {name!r}: " + ", ".join(sentences)
+    return problems
+
+
+def _shorten(message: str) -> str:
+    return message if len(message) <= 300 else f"{message[:120]} ... {message[-170:]}"

@@ -1,0 +1,90 @@
+"""Which generated project a DAG run has: made by the run's first task, found by the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID, uuid5
+
+from scaffolder.errors import PermissionDeniedError
+from scaffolder.records.models import GeneratedProject, GeneratedProjectStatus, MemberRole, RunIdentity
+from scaffolder.records.store import ProjectRecords
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+DEFAULT_PROJECT: Final = "default"
+
+_NAMESPACE: Final = UUID("7d6d8a3e-52c1-5b0e-9a53-1f2f5b3c6a10")
+_MAY_GENERATE: Final = frozenset({MemberRole.MEMBER, MemberRole.OWNER})
+
+
+def read_identity(context: Context) -> RunIdentity:
+    """Return the DAG run's identity. Its date is that of the run (``run_after``), the same for every try."""
+    dag_run: Any = context["dag_run"]
+    return RunIdentity(
+        dag_id=dag_run.dag_id,
+        run_id=dag_run.run_id,
+        run_at=dag_run.run_after,
+        triggered_by=getattr(dag_run, "triggering_user_name", None),
+    )
+
+
+def get_generated_project_id(run: RunIdentity) -> UUID:
+    """Return the id of a run's generated project; it follows from the run, so that the same run is the same project."""
+    return uuid5(_NAMESPACE, f"{run.dag_id}\n{run.run_id}")
+
+
+def open_generated_project(
+    records: ProjectRecords,
+    run: RunIdentity,
+    *,
+    project: str,
+    name: str,
+    workflow: str,
+    params: dict[str, Any],
+) -> GeneratedProject:
+    """Record the run's generated project, or take up the one of an earlier try, and set it ``generating``.
+
+    Raises PermissionDeniedError where the triggering user may not generate into `project`.
+    """
+    check_membership(records, project, username=run.triggered_by)
+    return records.open_generated_project(
+        get_generated_project_id(run), project=project, name=name, workflow=workflow, params=params, run=run
+    )
+
+
+def find_or_open(
+    records: ProjectRecords, run: RunIdentity, *, project: str, name: str, writes_files: bool
+) -> GeneratedProject:
+    """Return the run's generated project, ready to be written to where `writes_files`."""
+    found = records.find_generated_project(run.dag_id, run.run_id)
+    if found is None:
+        return open_generated_project(records, run, project=project, name=name, workflow=run.dag_id, params={})
+    if found.status is GeneratedProjectStatus.GENERATING:
+        return found
+    if found.status is GeneratedProjectStatus.READY and not writes_files:
+        return found
+    # A task of a failed run was cleared: the run goes on.
+    return open_generated_project(
+        records, run, project=found.project, name=found.name, workflow=found.workflow, params=found.params
+    )
+
+
+def check_membership(records: ProjectRecords, project: str, *, username: str | None) -> None:
+    """Raise PermissionDeniedError where `username` may not generate into `project`.
+
+    A project without members is open to whoever may trigger the workflow. Runs that no user triggered (schedules)
+    act for the DAG's author and may generate into open projects only.
+    """
+    members, role = records.get_membership(project, username=username)
+    if members and role not in _MAY_GENERATE:
+        raise PermissionDeniedError(
+            f"user {username!r} is {role.value if role else 'no member'} of project {project!r}; accepted are "
+            f"{sorted(role.value for role in _MAY_GENERATE)}"
+        )
+
+
+def may_read(records: ProjectRecords, project: str, *, username: str | None) -> bool:
+    """Say whether `username` may see `project`: its members, and everyone where it has none."""
+    members, role = records.get_membership(project, username=username)
+    return not members or role is not None

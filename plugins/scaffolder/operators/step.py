@@ -1,0 +1,160 @@
+"""`StepOperator`: what the operators of all step types share, from the generated project they write to, to errors."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from scaffolder.config import Settings, get_settings
+from scaffolder.errors import PermanentError, ScaffolderError
+from scaffolder.operators import expressions
+from scaffolder.operators.run import DEFAULT_PROJECT, find_or_open, read_identity
+from scaffolder.records.hook import DEFAULT_CONN_ID, ProjectRecordsHook
+from scaffolder.records.models import GeneratedProject
+from scaffolder.records.store import ProjectRecords
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+SHARED_FIELDS: Final = ("project", "project_name")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step while it runs. `id` is the task's id, with the map index of a mapped task."""
+
+    id: str
+    generated_project: GeneratedProject
+    records: ProjectRecords
+    settings: Settings
+
+
+class StepOperator(BaseOperator):
+    """One step of a generated project; a base class, not used by itself.
+
+    The generated project is that of the DAG run. In a DAG of a workflow an opening task has made its record; in any
+    other DAG the first step makes it, and the listener finishes it when the run ends.
+
+    :param project: the project it belongs to (slug), where this step is the one that makes the record. (templated)
+    :param project_name: the generated project's name in that case; the DAG's id by default. (templated)
+    :param scaffolder_conn_id: the connection of the records' database.
+    """
+
+    template_fields: Sequence[str] = SHARED_FIELDS
+    ui_color = "#e8f4ec"
+    writes_files = True
+
+    def __init__(
+        self,
+        *,
+        project: str = DEFAULT_PROJECT,
+        project_name: str | None = None,
+        scaffolder_conn_id: str = DEFAULT_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.project = project
+        self.project_name = project_name
+        self.scaffolder_conn_id = scaffolder_conn_id
+
+    @abstractmethod
+    def execute_step(self, step: Step, context: Context) -> dict[str, Any]:
+        """Do the step's work and return its output: ids and small values only."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run the step. A permanent error fails the task at once, a transient one leaves the retry to Airflow."""
+        with failing_at_once():
+            settings = get_settings()
+            identity = read_identity(context)
+            with ProjectRecordsHook(self.scaffolder_conn_id).open(actor=identity.triggered_by) as records:
+                generated_project = find_or_open(
+                    records,
+                    identity,
+                    project=self.project,
+                    name=self.project_name or identity.dag_id,
+                    writes_files=self.writes_files,
+                )
+                step = Step(
+                    id=_step_id(context),
+                    generated_project=generated_project,
+                    records=records,
+                    settings=settings,
+                )
+                with self._recording_errors(step):
+                    return self.execute_step(step, context)
+
+    def evaluate(self, value: Any, step: Step, context: Context) -> Any:
+        """Return `value` with the expressions of a workflow computed; values of other DAGs come back unchanged."""
+        found = list(expressions.find_expressions(value))
+        if not found:
+            return value
+        step_ids = sorted({name for expression in found for name in expression.references.get("steps", ())})
+        variables = {
+            "params": dict(context["params"]),
+            "run": _describe_run(step.generated_project),
+            "steps": {step_id: {"output": read_output(step, context, step_id)} for step_id in step_ids},
+        }
+        return expressions.evaluate(value, variables)
+
+    @contextmanager
+    def _recording_errors(self, step: Step) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}" if isinstance(error, ScaffolderError) else type(error).__name__
+            try:
+                step.records.record_error(step.generated_project.id, error=f"step {step.id!r} failed: {reason}")
+            except ScaffolderError as second:
+                self.log.warning("The error could not be recorded: %s", second)
+            raise
+
+
+@contextmanager
+def failing_at_once() -> Iterator[None]:
+    """Tell Airflow of permanent errors in its own words, so that it doesn't retry."""
+    try:
+        yield
+    except PermanentError as error:
+        raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+
+
+def read_output(step: Step, context: Context, task_id: str) -> Any:
+    """Return what an earlier step gave: an agent's response from the records, otherwise its XCom."""
+    return resolve_output(step, context["ti"].xcom_pull(task_ids=task_id))
+
+
+def resolve_output(step: Step, output: Any) -> Any:
+    """Return the agent's response where `output` is a reference to an agent call, otherwise `output`.
+
+    Only calls of this generated project are read. Raises PermanentError for others.
+    """
+    if not isinstance(output, Mapping) or "agent_call_id" not in output:
+        return output
+    call = step.records.get_agent_call(UUID(str(output["agent_call_id"])))
+    if call.generated_project_id != step.generated_project.id:
+        raise PermanentError(f"agent call {call.id} belongs to another generated project than this run's")
+    return call.response
+
+
+def _step_id(context: Context) -> str:
+    ti = context["ti"]
+    map_index = getattr(ti, "map_index", -1)
+    return ti.task_id if map_index is None or map_index < 0 else f"{ti.task_id}[{map_index}]"
+
+
+def _describe_run(generated_project: GeneratedProject) -> dict[str, Any]:
+    return {
+        "id": generated_project.run_id,
+        "dag_id": generated_project.dag_id,
+        "at": generated_project.run_at.isoformat(),
+        "year": generated_project.run_at.year,
+        "user": generated_project.created_by,
+        "generated_project_id": str(generated_project.id),
+    }

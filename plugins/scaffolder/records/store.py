@@ -1,0 +1,361 @@
+"""Reading and writing the records over one psycopg connection. Driver errors are translated here, once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, LiteralString, TypeVar
+from uuid import UUID
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Json
+
+from scaffolder.errors import (
+    InvalidParametersError,
+    RecordNotFoundError,
+    RecordsUnavailableError,
+    SchemaVersionError,
+    StatusTransitionError,
+)
+from scaffolder.records import statements
+from scaffolder.records.models import (
+    AgentCall,
+    AgentCallStatus,
+    Event,
+    ExportStatus,
+    GeneratedProject,
+    GeneratedProjectStatus,
+    MemberRole,
+    ProjectFile,
+    RepositoryExport,
+    RunIdentity,
+)
+
+Row = TypeVar("Row")
+
+_ENUMS: dict[type, type] = {
+    GeneratedProject: GeneratedProjectStatus,
+    AgentCall: AgentCallStatus,
+    RepositoryExport: ExportStatus,
+}
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn the driver's errors into ours: away and deadlocked are transient, forbidden moves are permanent."""
+    try:
+        yield
+    except pg.CheckViolation as error:
+        if error.diag.constraint_name == "status_transition":
+            raise StatusTransitionError(str(error.diag.message_primary)) from error
+        raise
+    except (pg.UndefinedTable, pg.UndefinedColumn, pg.UndefinedFunction) as error:
+        raise SchemaVersionError(
+            f"the records' database lacks what this version needs ({error.diag.message_primary}): "
+            "run `scaffolder db migrate`"
+        ) from error
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        reason = " ".join(str(error).split())
+        raise RecordsUnavailableError(f"the records' database cannot be used now: {reason}") from error
+
+
+class ProjectRecords:
+    """The records, over one open psycopg connection in autocommit mode.
+
+    Single statements commit by themselves; `transaction` holds several together.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit all that is written inside, or nothing."""
+        with translated_errors(), self._connection.transaction():
+            yield
+
+    def set_actor(self, username: str | None) -> None:
+        """Name who causes the events that this connection writes from here on."""
+        self._execute(statements.SET_ACTOR, {"actor": username or ""})
+
+    # Projects and members
+
+    def add_member(self, project: str, *, username: str, role: MemberRole) -> None:
+        """Make `username` a member of `project` (slug), which is created where it is not there."""
+        with self.transaction():
+            self._execute(statements.INSERT_PROJECT, {"slug": project, "created_by": username})
+            self._execute(statements.INSERT_MEMBER, {"slug": project, "username": username, "role": role.value})
+
+    def get_membership(self, project: str, *, username: str | None) -> tuple[int, MemberRole | None]:
+        """Return how many members `project` has, and the role of `username` in it."""
+        row = self._fetch_one(statements.SELECT_MEMBERSHIP, {"slug": project, "username": username})
+        if row is None or not row["members"]:
+            return 0, None
+        return row["members"], MemberRole(row["role"]) if row["role"] else None
+
+    # Generated projects
+
+    def open_generated_project(
+        self,
+        generated_project_id: UUID,
+        *,
+        project: str,
+        name: str,
+        workflow: str,
+        params: dict[str, Any],
+        run: RunIdentity,
+    ) -> GeneratedProject:
+        """Return the generated project of `run`, recorded now or by an earlier try, in status ``generating``.
+
+        Raises StatusTransitionError where the run's generated project is ready, expired or deleted already.
+        """
+        values = {
+            "id": generated_project_id,
+            "slug": project,
+            "name": name,
+            "workflow": workflow,
+            "dag_id": run.dag_id,
+            "run_id": run.run_id,
+            "run_at": run.run_at,
+            "params": Json(params, dumps=_dump_json),
+            "created_by": run.triggered_by,
+        }
+        with self.transaction():
+            self._execute(statements.INSERT_PROJECT, {"slug": project, "created_by": run.triggered_by})
+            self._execute(statements.INSERT_GENERATED_PROJECT, values)
+            found = self.find_generated_project(run.dag_id, run.run_id)
+            if found is None:
+                raise RecordNotFoundError(f"the project {project!r} went away while {run.run_id!r} began")
+            self._execute(statements.UPDATE_TO_GENERATING, {"id": found.id})
+            return self.get_generated_project(found.id)
+
+    def get_generated_project(self, generated_project_id: UUID) -> GeneratedProject:
+        """Return the record. Raises RecordNotFoundError."""
+        return self._get(
+            GeneratedProject, statements.SELECT_GENERATED_PROJECT, "generated project", generated_project_id
+        )
+
+    def lock_generated_project(self, generated_project_id: UUID) -> GeneratedProject:
+        """Return it with its row locked until the transaction ends; parallel steps wait here."""
+        return self._get(GeneratedProject, statements.LOCK_GENERATED_PROJECT, "generated project", generated_project_id)
+
+    def find_generated_project(self, dag_id: str, run_id: str) -> GeneratedProject | None:
+        """Return the generated project of one DAG run."""
+        found = self._rows(
+            GeneratedProject,
+            statements.SELECT_GENERATED_PROJECT_OF_RUN,
+            {"dag_id": dag_id, "run_id": run_id},
+        )
+        return found[0] if found else None
+
+    def mark_ready(self, generated_project_id: UUID, *, retention_days: int) -> None:
+        """Finish a generated project; it expires `retention_days` from now, by the database's clock."""
+        self._execute(statements.UPDATE_TO_READY, {"id": generated_project_id, "retention_days": retention_days})
+
+    def mark_failed(self, generated_project_id: UUID, *, error: str) -> bool:
+        """Set ``failed`` where it is still under way. The first recorded error stays. Return whether it was."""
+        return self._execute(statements.UPDATE_TO_FAILED, {"id": generated_project_id, "error": _printable(error)}) > 0
+
+    def record_error(self, generated_project_id: UUID, *, error: str) -> None:
+        """Keep the last error of a generated project that is under way."""
+        self._execute(statements.UPDATE_ERROR, {"id": generated_project_id, "error": _printable(error)})
+
+    # Files
+
+    def replace_files(
+        self, generated_project_id: UUID, *, step_id: str, head_commit: str, files: Iterable[ProjectFile]
+    ) -> None:
+        """Make `files` the files of `step_id` and `head_commit` the head; call it inside `transaction`."""
+        key = {"id": generated_project_id, "step_id": step_id}
+        self._execute(statements.DELETE_FILES_OF_STEP, key)
+        with (
+            translated_errors(),
+            self._connection.cursor() as cursor,
+            cursor.copy(statements.COPY_FILES) as copy,
+        ):
+            for file in files:
+                copy.write_row(
+                    (
+                        generated_project_id,
+                        file.path,
+                        file.sha256,
+                        file.size_bytes,
+                        file.mode,
+                        file.origin,
+                        file.step_id,
+                    )
+                )
+        self._execute(statements.UPDATE_HEAD, {"id": generated_project_id, "head_commit": head_commit})
+
+    def list_files(self, generated_project_id: UUID) -> list[ProjectFile]:
+        """Return the files at the head, by path in byte order."""
+        return self._rows(ProjectFile, statements.SELECT_FILES, {"id": generated_project_id})
+
+    # Agent calls
+
+    def begin_agent_call(
+        self,
+        call_id: UUID,
+        *,
+        generated_project_id: UUID,
+        step_id: str,
+        connection: str,
+        operation: str,
+        request_digest: str,
+    ) -> None:
+        """Record that a call is about to be sent. The same `call_id` again counts one more attempt."""
+        self._execute(
+            statements.UPSERT_AGENT_CALL,
+            {
+                "id": call_id,
+                "generated_project_id": generated_project_id,
+                "step_id": step_id,
+                "connection": connection,
+                "operation": operation,
+                "request_digest": request_digest,
+            },
+        )
+
+    def answer_agent_call(self, call_id: UUID, *, http_status: int, response: Any, latency_ms: int) -> None:
+        """Record an agent's answer; `response` is plain JSON data."""
+        self._finish_agent_call(
+            call_id, AgentCallStatus.ANSWERED, http_status, Json(response, dumps=_dump_json), None, latency_ms
+        )
+
+    def fail_agent_call(self, call_id: UUID, *, error: str, latency_ms: int) -> None:
+        """Record that a call brought no usable answer."""
+        self._finish_agent_call(call_id, AgentCallStatus.FAILED, None, None, _printable(error), latency_ms)
+
+    def _finish_agent_call(
+        self,
+        call_id: UUID,
+        status: AgentCallStatus,
+        http_status: int | None,
+        response: Json | None,
+        error: str | None,
+        latency_ms: int,
+    ) -> None:
+        self._execute(
+            statements.UPDATE_AGENT_CALL,
+            {
+                "id": call_id,
+                "status": status.value,
+                "http_status": http_status,
+                "response": response,
+                "error": error,
+                "latency_ms": latency_ms,
+            },
+        )
+
+    def get_agent_call(self, call_id: UUID) -> AgentCall:
+        """Return the record. Raises RecordNotFoundError."""
+        return self._get(AgentCall, statements.SELECT_AGENT_CALL, "agent call", call_id)
+
+    def list_agent_calls(self, generated_project_id: UUID) -> list[AgentCall]:
+        """Return the calls of one generated project, oldest first."""
+        return self._rows(AgentCall, statements.SELECT_AGENT_CALLS, {"id": generated_project_id})
+
+    # Exports
+
+    def intend_export(
+        self,
+        export_id: UUID,
+        *,
+        generated_project_id: UUID,
+        step_id: str,
+        target: str,
+        options: dict[str, Any],
+        idempotency_key: str,
+        commit: str,
+    ) -> RepositoryExport:
+        """Record that an export is about to be made, before anything is. The same key again returns the first."""
+        self._execute(
+            statements.INSERT_EXPORT,
+            {
+                "id": export_id,
+                "generated_project_id": generated_project_id,
+                "step_id": step_id,
+                "target": target,
+                "options": Json(options, dumps=_dump_json),
+                "idempotency_key": idempotency_key,
+                "commit": commit,
+            },
+        )
+        found = self._rows(RepositoryExport, statements.SELECT_EXPORT_BY_KEY, {"idempotency_key": idempotency_key})
+        return found[0]
+
+    def mark_exporting(self, export_id: UUID) -> None:
+        """Set ``exporting``."""
+        self._execute(statements.UPDATE_EXPORT_TO_EXPORTING, {"id": export_id})
+
+    def mark_exported(self, export_id: UUID, *, url: str, archive_path: str | None, archive_sha256: str | None) -> None:
+        """Set ``exported`` with what was made."""
+        self._execute(
+            statements.UPDATE_EXPORT_TO_EXPORTED,
+            {
+                "id": export_id,
+                "url": url,
+                "archive_path": archive_path,
+                "archive_sha256": archive_sha256,
+            },
+        )
+
+    def mark_export_failed(self, export_id: UUID, *, error: str) -> None:
+        """Set ``failed`` with the reason."""
+        self._execute(statements.UPDATE_EXPORT_TO_FAILED, {"id": export_id, "error": _printable(error)})
+
+    def get_export(self, export_id: UUID) -> RepositoryExport:
+        """Return the record. Raises RecordNotFoundError."""
+        return self._get(RepositoryExport, statements.SELECT_EXPORT, "repository export", export_id)
+
+    def list_exports(self, generated_project_id: UUID) -> list[RepositoryExport]:
+        """Return the exports of one generated project, oldest first."""
+        return self._rows(RepositoryExport, statements.SELECT_EXPORTS, {"id": generated_project_id})
+
+    # Events
+
+    def list_events(self, generated_project_id: UUID) -> list[Event]:
+        """Return what happened to one generated project, oldest first."""
+        return self._rows(Event, statements.SELECT_EVENTS, {"id": generated_project_id})
+
+    # The connection
+
+    def _execute(self, statement: LiteralString, values: dict[str, Any]) -> int:
+        with translated_errors():
+            return self._connection.execute(statement, values).rowcount
+
+    def _fetch_one(self, statement: LiteralString, values: dict[str, Any]) -> dict[str, Any] | None:
+        with translated_errors(), self._connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(statement, values).fetchone()
+
+    def _rows(self, kind: type[Row], statement: LiteralString, values: dict[str, Any]) -> list[Row]:
+        with translated_errors(), self._connection.cursor(row_factory=class_row(_factory(kind))) as cursor:
+            return cursor.execute(statement, values).fetchall()
+
+    def _get(self, kind: type[Row], statement: LiteralString, subject: str, key: UUID) -> Row:
+        found = self._rows(kind, statement, {"id": key})
+        if not found:
+            raise RecordNotFoundError(f"there is no {subject} {str(key)!r}")
+        return found[0]
+
+
+def _factory(kind: type[Row]) -> Any:
+    enum = _ENUMS.get(kind)
+    make: Any = kind
+    return make if enum is None else lambda status, **columns: make(status=enum(status), **columns)
+
+
+def _dump_json(data: Any) -> str:
+    # NaN and Infinity are not JSON (RFC 8259, section 6), and Postgres refuses them.
+    try:
+        return json.dumps(data, allow_nan=False)
+    except ValueError as error:
+        raise InvalidParametersError(f"a value is not JSON: {error}") from error
+
+
+def _printable(text: str) -> str:
+    """Return `text` fit for a text column: Postgres takes neither NUL nor lone surrogates."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -1,0 +1,264 @@
+"""Workflow definitions: read from YAML and checked; every problem names file, line, step and what is accepted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import jsonschema
+import yaml
+from pydantic import ValidationError
+
+from scaffolder.config import Settings
+from scaffolder.errors import ScaffolderError, WorkflowDefinitionError
+from scaffolder.workflows.step_types import STEP_TYPES, StepDefinition
+
+OPENING_TASK: Final = "open_generated_project"
+FINISHING_TASK: Final = "finish_generated_project"
+PROJECT_PARAM: Final[Mapping[str, Any]] = {
+    "type": "string",
+    "title": "Project",
+    "description": "The project that the result belongs to; made where it is not there.",
+    "pattern": "^[a-z0-9][a-z0-9-]{0,62}$",
+    "default": "default",
+}
+
+_KEYS: Final = ("id", "title", "description", "params", "steps")
+_ID = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_MAX_BYTES: Final = 1_048_576
+
+Location = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowDefinition:
+    """A sound workflow. `params` are JSON Schemas by name, the system's own included."""
+
+    id: str
+    title: str
+    description: str
+    params: Mapping[str, Mapping[str, Any]]
+    steps: Sequence[StepDefinition]
+
+    def needs(self, index: int) -> list[str]:
+        """Return the steps that the one at `index` waits for: those it names, otherwise the one before it."""
+        step = self.steps[index]
+        if step.needs is not None:
+            return list(step.needs)
+        return [self.steps[index - 1].id] if index else []
+
+    @cached_property
+    def ancestors(self) -> Mapping[str, frozenset[str]]:
+        """All the steps that are over when a step starts, by its id."""
+        found: dict[str, frozenset[str]] = {}
+        for index, step in enumerate(self.steps):
+            direct = self.needs(index)
+            found[step.id] = frozenset(direct).union(*(found.get(name, frozenset()) for name in direct))
+        return found
+
+
+def load_definition(path: Path, *, settings: Settings) -> WorkflowDefinition:
+    """Read one definition. Raises WorkflowDefinitionError with every problem found."""
+    return _Reader(path, settings=settings).read()
+
+
+def load_definitions(directory: Path, *, settings: Settings) -> tuple[list[WorkflowDefinition], list[str]]:
+    """Return the sound definitions of `directory` (``*.yaml``), by file name, and the problems of all others."""
+    definitions: dict[str, WorkflowDefinition] = {}
+    problems: list[str] = []
+    if not directory.is_dir():
+        problems.append(f"{directory}: is no directory (SCAFFOLDER_WORKFLOWS_DIR)")
+    for path in sorted(directory.glob("*.yaml")):
+        try:
+            definition = load_definition(path, settings=settings)
+        except WorkflowDefinitionError as error:
+            problems.extend(error.problems)
+            continue
+        if definition.id in definitions:
+            problems.append(f"{path}: id {definition.id!r} is taken by another workflow; accepted is one of its own")
+            continue
+        definitions[definition.id] = definition
+    return list(definitions.values()), problems
+
+
+class _Reader:
+    """Reads one file and collects its problems."""
+
+    def __init__(self, path: Path, *, settings: Settings) -> None:
+        self._path = path
+        self._settings = settings
+        self._problems: list[tuple[int, str]] = []
+        self._lines: dict[Location, int] = {}
+
+    def read(self) -> WorkflowDefinition:
+        data = self._parse()
+        definition = self._build(data)
+        if definition is not None and not self._problems:
+            self._check_references(definition)
+        if self._problems or definition is None:
+            raise WorkflowDefinitionError(
+                f"{self._path}:{line}: {sentence}" for line, sentence in sorted(self._problems, key=lambda p: p[0])
+            )
+        return definition
+
+    def _add(self, location: Location, sentence: str) -> None:
+        """Note a problem at the line of `location`, or of the nearest that is there."""
+        while location and location not in self._lines:
+            location = location[:-1]
+        self._problems.append((self._lines.get(location, 1), sentence))
+
+    def _parse(self) -> Any:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        try:
+            content = self._path.read_bytes()
+            if len(content) > _MAX_BYTES:
+                raise WorkflowDefinitionError([f"{self._path}:1: has {len(content)} bytes; accepted are {_MAX_BYTES}"])
+            document = loader(content)
+            node = document.get_single_node()
+            self._index(node, ())
+            return document.construct_document(node) if node is not None else None
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise WorkflowDefinitionError([f"{self._path}:{line}: is no YAML: {error.problem}"]) from error
+        except (yaml.YAMLError, OSError) as error:
+            raise WorkflowDefinitionError([f"{self._path}:1: cannot be read: {error}"]) from error
+
+    def _index(self, node: yaml.Node | None, location: Location) -> None:
+        """Keep the line of every key and item, and refuse keys that are there twice."""
+        if node is None:
+            return
+        self._lines.setdefault(location, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                here = (*location, str(key.value))
+                self._lines[here] = key.start_mark.line + 1
+                if key.value in seen:
+                    self._add(here, f"key {key.value!r} is there twice")
+                seen.add(key.value)
+                self._index(value, here)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                self._index(item, (*location, index))
+
+    def _build(self, data: Any) -> WorkflowDefinition | None:
+        if not isinstance(data, Mapping):
+            self._add((), f"the file holds {type(data).__name__}; accepted is a mapping with the keys {list(_KEYS)}")
+            return None
+        for key in data:
+            if key not in _KEYS:
+                self._add((key,), f"unknown key {key!r}; accepted are {list(_KEYS)}")
+        workflow_id = data.get("id")
+        if not isinstance(workflow_id, str) or not _ID.fullmatch(workflow_id):
+            self._add(("id",), f"id is {workflow_id!r}; accepted is {_ID.pattern}")
+        for key in ("title", "description"):
+            if not isinstance(data.get(key, ""), str):
+                self._add((key,), f"{key} is {data[key]!r}; accepted is a string")
+        params = self._build_params(data.get("params") or {})
+        steps = self._build_steps(data.get("steps"))
+        if self._problems:
+            return None
+        return WorkflowDefinition(
+            id=str(workflow_id),
+            title=data.get("title") or str(workflow_id),
+            description=data.get("description") or "",
+            params=params,
+            steps=steps,
+        )
+
+    def _build_params(self, data: Any) -> Mapping[str, Mapping[str, Any]]:
+        params: dict[str, Mapping[str, Any]] = {}
+        if not isinstance(data, Mapping):
+            self._add(("params",), f"params is {type(data).__name__}; accepted is a mapping of name to JSON Schema")
+            return params
+        for name, schema in data.items():
+            here = ("params", name)
+            if not isinstance(name, str) or not _ID.fullmatch(name) or name == "project":
+                self._add(here, f"parameter {name!r}; accepted is {_ID.pattern}, but not 'project', which all have")
+            elif not isinstance(schema, Mapping):
+                self._add(here, f"parameter {name!r} is {schema!r}; accepted is a JSON Schema")
+            else:
+                self._check_param(here, name, schema)
+                params[name] = schema
+        return {**params, "project": PROJECT_PARAM}
+
+    def _check_param(self, here: Location, name: str, schema: Mapping[str, Any]) -> None:
+        try:
+            jsonschema.Draft202012Validator.check_schema(schema)
+        except jsonschema.SchemaError as error:
+            self._add((*here, *error.absolute_path), f"parameter {name!r} is no JSON Schema: {error.message}")
+            return
+        if "default" in schema:
+            for flaw in jsonschema.Draft202012Validator(schema).iter_errors(schema["default"]):
+                self._add((*here, "default"), f"parameter {name!r} refuses its own default: {flaw.message}")
+
+    def _build_steps(self, data: Any) -> list[StepDefinition]:
+        if not isinstance(data, list) or not data:
+            self._add(("steps",), "steps are missing; accepted is a list of at least one step")
+            return []
+        steps: list[StepDefinition] = []
+        for index, item in enumerate(data):
+            step = self._build_step(("steps", index), item)
+            if step is not None:
+                self._check_step(("steps", index), step, earlier=[one.id for one in steps])
+                steps.append(step)
+        return steps
+
+    def _build_step(self, here: Location, data: Any) -> StepDefinition | None:
+        if not isinstance(data, Mapping):
+            self._add(here, f"step is {data!r}; accepted is a mapping with id and type")
+            return None
+        name = f"step {data.get('id', here[-1])!r}"
+        if data.get("type") not in STEP_TYPES:
+            self._add((*here, "type"), f"{name}: type is {data.get('type')!r}; accepted are {sorted(STEP_TYPES)}")
+            return None
+        model = STEP_TYPES[data["type"]][0]
+        try:
+            return model.model_validate(data)
+        except ValidationError as error:
+            accepted = sorted(model.model_fields)
+            for problem in error.errors():
+                key = ".".join(str(part) for part in problem["loc"])
+                if problem["type"] == "extra_forbidden":
+                    sentence = f"{name}: unknown key {key!r}; accepted are {accepted}"
+                else:
+                    sentence = f"{name}: {key}: {problem['msg']}"
+                self._add((*here, *problem["loc"]), sentence)
+            return None
+
+    def _check_step(self, here: Location, step: StepDefinition, *, earlier: list[str]) -> None:
+        name = f"step {step.id!r}"
+        if step.id in {*earlier, OPENING_TASK, FINISHING_TASK}:
+            self._add((*here, "id"), f"{name}: the id is taken; accepted is one of its own")
+        for need in step.needs or []:
+            if need not in earlier:
+                self._add((*here, "needs"), f"{name}: needs {need!r}; accepted are the earlier steps {earlier}")
+        try:
+            step.expressions()
+            step.check(self._settings)
+        except ScaffolderError as error:
+            self._add(here, f"{name}: {error}")
+
+    def _check_references(self, definition: WorkflowDefinition) -> None:
+        """Expressions may speak of parameters that are declared and of steps that are over by then."""
+        accepted = {"params": frozenset(definition.params)}
+        for index, step in enumerate(definition.steps):
+            accepted["steps"] = definition.ancestors[step.id]
+            for variable, name, source in _references(step):
+                if variable in accepted and name not in accepted[variable]:
+                    self._add(
+                        ("steps", index),
+                        f"step {step.id!r}: {source!r} uses {variable}.{name}; "
+                        f"accepted are {sorted(accepted[variable])}",
+                    )
+
+
+def _references(step: StepDefinition) -> Iterator[tuple[str, str, str]]:
+    for expression in step.expressions():
+        for variable, names in sorted(expression.references.items()):
+            for name in sorted(names):
+                yield variable, name, expression.source

@@ -1,0 +1,59 @@
+"""Ends the record of a run that ended without its finaliser: killed, marked in the UI, or of somebody's own DAG.
+
+Airflow calls these in the scheduler and in the API server. They touch DAGs with our operators only, and never raise.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from airflow.listeners import hookimpl
+
+if TYPE_CHECKING:
+    from airflow.models.dagrun import DagRun
+
+log = logging.getLogger(__name__)
+
+
+@hookimpl
+def on_dag_run_success(dag_run: DagRun, msg: str) -> None:
+    """Set a generated project that is under way ``ready``."""
+    _finish(dag_run, msg, succeeded=True)
+
+
+@hookimpl
+def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
+    """Set a generated project that is under way ``failed`` with the reason."""
+    _finish(dag_run, msg, succeeded=False)
+
+
+def _finish(dag_run: DagRun, msg: str, *, succeeded: bool) -> None:
+    if not _has_our_tasks(dag_run):
+        return
+    from scaffolder.config import get_settings
+    from scaffolder.records.hook import ProjectRecordsHook
+    from scaffolder.records.models import GeneratedProjectStatus
+
+    try:
+        with ProjectRecordsHook().open() as records:
+            found = records.find_generated_project(dag_run.dag_id, dag_run.run_id)
+            if found is None or found.status not in {GeneratedProjectStatus.PENDING, GeneratedProjectStatus.GENERATING}:
+                return
+            if succeeded:
+                retention_days = get_settings().generated_projects_retention_days
+                records.mark_ready(found.id, retention_days=retention_days)
+            else:
+                records.mark_failed(found.id, error=f"the run ended: {msg or 'failed'}")
+    except Exception:
+        log.exception("The generated project of run %r of %r could not be finished", dag_run.run_id, dag_run.dag_id)
+
+
+def _has_our_tasks(dag_run: DagRun) -> bool:
+    dag: Any = getattr(dag_run, "dag", None)
+    if dag is None:
+        return True
+    return any(
+        str(getattr(task, "_task_module", None) or type(task).__module__).startswith("scaffolder.operators")
+        for task in dag.task_dict.values()
+    )

@@ -1,0 +1,113 @@
+"""The step types: which keys each accepts in a workflow, and which operator runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from scaffolder.config import Settings
+from scaffolder.errors import ExportTargetError
+from scaffolder.operators.expressions import Expression, compile_value, find_expressions
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+
+StepId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+
+
+class StepDefinition(BaseModel):
+    """What all steps have. Subclasses add the keys of their type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    id: StepId
+    type: str
+    title: str | None = None
+    needs: list[StepId] | None = None
+    retries: Annotated[int, Field(ge=0, le=100)] | None = None
+
+    def operator_arguments(self) -> dict[str, Any]:
+        """Return the keys of this type as the operator's arguments, with expressions compiled."""
+        own = type(self).model_fields.keys() - StepDefinition.model_fields.keys()
+        return {name: compile_value(getattr(self, name)) for name in sorted(own)}
+
+    def expressions(self) -> list[Expression]:
+        """Return the expressions in this step's values. Raises ExpressionError."""
+        return list(find_expressions(self.operator_arguments()))
+
+    def check(self, settings: Settings) -> None:
+        """Raise a ScaffolderError where a value can't work in any run."""
+
+
+class ApiCallStep(StepDefinition):
+    """Call one operation of an agent."""
+
+    type: Literal["api_call"]
+    agent: str
+    operation: str
+    body: Any = None
+    parameters: dict[str, Any] = {}
+
+    def operator_arguments(self) -> dict[str, Any]:
+        """See the base class; the agent is the operator's connection."""
+        arguments = super().operator_arguments()
+        return {**arguments, "agent_conn_id": arguments.pop("agent")}
+
+
+class FileGenerationStep(StepDefinition):
+    """Write files of a template, of an agent, or both."""
+
+    type: Literal["file_generation"]
+    template: str | None = None
+    values: dict[str, Any] = {}
+    files: str | list[dict[str, Any]] | None = None
+
+    def check(self, settings: Settings) -> None:
+        """See the base class."""
+        from scaffolder.generation.template import find_template
+
+        if self.template and isinstance(compile_value(self.template), str):
+            find_template(self.template, templates_dir=settings.templates_dir)
+
+
+class RepoCreationStep(StepDefinition):
+    """Export the generated project."""
+
+    type: Literal["repo_creation"]
+    target: str
+    connection: str | None = None
+    options: dict[str, Any] = {}
+
+    def operator_arguments(self) -> dict[str, Any]:
+        """See the base class; the connection is the target's."""
+        arguments = super().operator_arguments()
+        return {**arguments, "target_conn_id": arguments.pop("connection")}
+
+    def check(self, settings: Settings) -> None:
+        """See the base class."""
+        from scaffolder.exports.contract import get_exporter
+
+        if isinstance(compile_value(self.target), Expression):
+            return
+        exporter = get_exporter(self.target)
+        if not list(find_expressions(compile_value(self.options))):
+            exporter.check_options(self.options)
+        if exporter.needs_connection and not self.connection:
+            raise ExportTargetError(f"target {self.target!r} needs a connection: add the key 'connection'")
+
+
+STEP_TYPES: Final[Mapping[str, tuple[type[StepDefinition], str]]] = {
+    "api_call": (ApiCallStep, "AgentApiCallOperator"),
+    "file_generation": (FileGenerationStep, "FileGenerationOperator"),
+    "repo_creation": (RepoCreationStep, "RepoCreationOperator"),
+}
+
+
+def get_operator(step_type: str) -> type[BaseOperator]:
+    """Return the operator class of a step type; only that one is imported."""
+    import scaffolder.operators
+
+    operator: type[BaseOperator] = getattr(scaffolder.operators, STEP_TYPES[step_type][1])
+    return operator
