@@ -159,11 +159,16 @@ END $$;
 
 CREATE FUNCTION write_status_event() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    row_data jsonb := to_jsonb(NEW);
+    key uuid;
 BEGIN
+    IF TG_TABLE_NAME = 'generated_project' THEN
+        key := NEW.id;
+    ELSE
+        key := NEW.generated_project_id;
+    END IF;
     INSERT INTO event (generated_project_id, subject, subject_id, kind, detail, actor)
     VALUES (
-        CASE TG_TABLE_NAME WHEN 'generated_project' THEN NEW.id ELSE (row_data ->> 'generated_project_id')::uuid END,
+        key,
         TG_TABLE_NAME,
         NEW.id::text,
         CASE TG_OP WHEN 'INSERT' THEN 'created' ELSE 'status' END,

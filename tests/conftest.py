@@ -1,0 +1,97 @@
+"""What all tests share: an Airflow home of their own, and one real Postgres server for the session."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Airflow reads these when it is imported, so they come before anything else does.
+_HOME = Path(tempfile.mkdtemp(prefix="scaffolder-tests-"))
+_HOME.chmod(0o711)  # the Postgres server may run as another user and has to get through
+CHECKOUT = Path(__file__).resolve().parent.parent
+os.environ["AIRFLOW_HOME"] = str(_HOME / "airflow")
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "True"
+os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(CHECKOUT / "dags")
+os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(CHECKOUT / "plugins")
+
+import psycopg  # noqa: E402
+
+from local_airflow.postgres import EmbeddedPostgres  # noqa: E402
+from scaffolder.config import Settings  # noqa: E402
+from scaffolder.records import schema  # noqa: E402
+from scaffolder.records.store import ProjectRecords  # noqa: E402
+
+_numbers = itertools.count()
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """One server for all tests."""
+    server = EmbeddedPostgres(_HOME / "postgres")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def migrated_database(postgres: EmbeddedPostgres) -> str:
+    """The name of a migrated database, to make others from."""
+    from sqlalchemy import make_url
+
+    postgres.create_database("migrated")
+    schema.migrate(make_url(postgres.url("migrated", driver="psycopg")))
+    return "migrated"
+
+
+@pytest.fixture
+def empty_database(postgres: EmbeddedPostgres) -> str:
+    """The name of a database of this test's own, without a schema."""
+    name = f"empty_{next(_numbers)}"
+    postgres.create_database(name)
+    return name
+
+
+@pytest.fixture
+def records_database(postgres: EmbeddedPostgres, migrated_database: str) -> str:
+    """The name of a migrated database of this test's own."""
+    name = f"records_{next(_numbers)}"
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{migrated_database}"')
+    return name
+
+
+@pytest.fixture
+def connection(postgres: EmbeddedPostgres, records_database: str) -> Iterator[psycopg.Connection[Any]]:
+    """A plain connection to the test's records."""
+    with psycopg.connect(postgres.url(records_database), autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def records(connection: psycopg.Connection[Any]) -> ProjectRecords:
+    """The test's records."""
+    return ProjectRecords(connection)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings with a projects directory of this test's own."""
+    return replace(
+        Settings(),
+        generated_projects_dir=tmp_path / "generated-projects",
+        git_timeout_seconds=60,
+        agent_timeout_seconds=30,
+    )

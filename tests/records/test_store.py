@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from scaffolder.errors import (
+    InvalidParametersError,
+    RecordNotFoundError,
+    RecordsUnavailableError,
+    SchemaVersionError,
+    StatusTransitionError,
+)
+from scaffolder.records.models import (
+    AgentCallStatus,
+    ExportStatus,
+    GeneratedProjectStatus,
+    MemberRole,
+    ProjectFile,
+)
+from scaffolder.records.store import ProjectRecords
+from tests.factories import RUN_AT, begin_call, make_run, open_project
+
+GENERATED = [status.value for status in GeneratedProjectStatus]
+GENERATED_MOVES = {
+    ("pending", "generating"),
+    ("pending", "failed"),
+    ("generating", "ready"),
+    ("generating", "failed"),
+    ("failed", "generating"),
+    ("failed", "expired"),
+    ("ready", "expired"),
+    ("expired", "deleted"),
+}
+EXPORT = [status.value for status in ExportStatus]
+EXPORT_MOVES = {
+    ("pending", "exporting"),
+    ("pending", "failed"),
+    ("exporting", "exported"),
+    ("exporting", "failed"),
+    ("failed", "exporting"),
+}
+
+
+def put_status(connection: psycopg.Connection[Any], table: str, key: object, status: str) -> None:
+    with connection.transaction():
+        connection.execute("SET LOCAL session_replication_role = replica")
+        connection.execute(f"UPDATE {table} SET status = %s WHERE id = %s", (status, key))
+
+
+def find_moves(connection: psycopg.Connection[Any], table: str, key: object, statuses: list[str]) -> set[Any]:
+    """Try every move and return those that the database lets through."""
+    moves = set()
+    for old, new in itertools.permutations(statuses, 2):
+        put_status(connection, table, key, old)
+        try:
+            connection.execute(f"UPDATE {table} SET status = %s WHERE id = %s", (new, key))
+        except psycopg.errors.CheckViolation as error:
+            assert f"cannot go from {old} to {new}" in str(error)
+        else:
+            moves.add((old, new))
+    return moves
+
+
+def test_the_database_allows_only_the_moves_of_a_generated_project(
+    records: ProjectRecords, connection: psycopg.Connection[Any]
+) -> None:
+    key = open_project(records).id
+    assert find_moves(connection, "generated_project", key, GENERATED) == GENERATED_MOVES
+
+
+def test_the_database_allows_only_the_moves_of_an_export(
+    records: ProjectRecords, connection: psycopg.Connection[Any]
+) -> None:
+    assert find_moves(connection, "repository_export", intend(records).id, EXPORT) == EXPORT_MOVES
+
+
+def intend(records: ProjectRecords, **values: Any) -> Any:
+    generated_project = open_project(records)
+    given = {
+        "generated_project_id": generated_project.id,
+        "step_id": "publish",
+        "target": "archive",
+        "options": {"format": "zip"},
+        "idempotency_key": f"{generated_project.id}:key",
+        "commit": "c" * 40,
+    }
+    return records.intend_export(uuid4(), **(given | values))
+
+
+def test_a_generated_project_begins_as_pending(connection: psycopg.Connection[Any], records: ProjectRecords) -> None:
+    open_project(records)
+    with pytest.raises(psycopg.errors.CheckViolation, match="cannot begin as ready"):
+        connection.execute(
+            "INSERT INTO generated_project (id, project_id, name, workflow, dag_id, run_id, run_at, params, status)"
+            " SELECT gen_random_uuid(), id, 'n', 'w', 'd', 'r', now(), '{}', 'ready' FROM project"
+        )
+
+
+def test_opening_twice_finds_the_same_record(records: ProjectRecords) -> None:
+    run = make_run()
+    first = open_project(records, run=run, params={"document": "a\0b \ud800"})
+    second = open_project(records, run=run)
+    assert (first.id, first.status, first.run_at) == (second.id, GeneratedProjectStatus.GENERATING, RUN_AT)
+    assert second.params == {"document": "a\0b \ud800"}
+
+
+def test_a_failed_run_that_is_cleared_goes_on(records: ProjectRecords) -> None:
+    run = make_run()
+    key = open_project(records, run=run).id
+    assert records.mark_failed(key, error="the agent is down")
+    again = open_project(records, run=run)
+    assert (again.id, again.status, again.error) == (key, GeneratedProjectStatus.GENERATING, None)
+
+
+def test_a_ready_generated_project_is_not_opened_again(records: ProjectRecords) -> None:
+    run = make_run()
+    records.mark_ready(open_project(records, run=run).id, retention_days=30)
+    with pytest.raises(StatusTransitionError, match="cannot go from ready to generating"):
+        open_project(records, run=run)
+
+
+def test_failing_keeps_the_first_error_and_leaves_what_is_over(records: ProjectRecords) -> None:
+    key = open_project(records).id
+    records.record_error(key, error="step 'models' failed: down\0")
+    assert records.mark_failed(key, error="steps that did not succeed")
+    assert not records.mark_failed(key, error="again")
+    assert records.get_generated_project(key).error == "step 'models' failed: down"
+    ready = open_project(records).id
+    records.mark_ready(ready, retention_days=1)
+    assert not records.mark_failed(ready, error="late")
+    assert records.get_generated_project(ready).status is GeneratedProjectStatus.READY
+
+
+def test_expiry_counts_from_the_database_clock(records: ProjectRecords) -> None:
+    key = open_project(records).id
+    records.mark_ready(key, retention_days=7)
+    found = records.get_generated_project(key)
+    assert found.expires_at is not None
+    assert abs(found.expires_at - datetime.now(UTC) - timedelta(days=7)) < timedelta(minutes=1)
+    assert found.updated_at >= found.created_at
+
+
+def make_row(path: str, *, step_id: str = "files", size_bytes: int = 3) -> ProjectFile:
+    return ProjectFile(
+        path=path, sha256="a" * 64, size_bytes=size_bytes, mode=0o100644, origin="step:files", step_id=step_id
+    )
+
+
+def test_files_of_a_step_are_replaced_and_counted(records: ProjectRecords) -> None:
+    key = open_project(records).id
+    paths = ["b", "a/ü", "a.txt", 'with\ttab "quoted"']
+    with records.transaction():
+        records.replace_files(key, step_id="files", head_commit="1" * 40, files=[make_row(path) for path in paths])
+    with records.transaction():
+        records.replace_files(key, step_id="more", head_commit="2" * 40, files=[make_row("z", step_id="more")])
+    with records.transaction():
+        records.replace_files(key, step_id="files", head_commit="3" * 40, files=[make_row(path) for path in paths[:3]])
+    assert [file.path for file in records.list_files(key)] == ["a.txt", "a/ü", "b", "z"]
+    found = records.get_generated_project(key)
+    assert (found.head_commit, found.file_count, found.size_bytes) == ("3" * 40, 4, 12)
+
+
+def test_a_transaction_that_fails_leaves_nothing(records: ProjectRecords) -> None:
+    key = open_project(records).id
+    with pytest.raises(ZeroDivisionError), records.transaction():
+        records.replace_files(key, step_id="files", head_commit="1" * 40, files=[make_row("a")])
+        raise ZeroDivisionError
+    assert records.list_files(key) == []
+    assert records.get_generated_project(key).head_commit is None
+
+
+def test_an_agent_call_keeps_its_answer_and_counts_attempts(records: ProjectRecords) -> None:
+    generated_project, call_id = open_project(records), uuid4()
+    begin_call(records, call_id, generated_project)
+    records.fail_agent_call(call_id, error="agent answered 500", latency_ms=3)
+    assert records.get_agent_call(call_id).status is AgentCallStatus.FAILED
+    begin_call(records, call_id, generated_project)
+    response = {"files": [{"path": "a", "content": "\0\ud800 {{7*7}}"}], "big": 10**30}
+    records.answer_agent_call(call_id, http_status=200, response=response, latency_ms=12)
+    call = records.list_agent_calls(generated_project.id)[0]
+    assert (call.attempts, call.status, call.error, call.latency_ms) == (2, AgentCallStatus.ANSWERED, None, 12)
+    assert call.response == response
+
+
+def test_values_that_are_not_json_are_refused(records: ProjectRecords) -> None:
+    with pytest.raises(InvalidParametersError, match="not JSON"):
+        open_project(records, params={"x": float("nan")})
+
+
+def test_the_same_export_is_recorded_once(records: ProjectRecords) -> None:
+    first = intend(records)
+    second = intend(records, idempotency_key=first.idempotency_key)
+    assert second == first
+    records.mark_exporting(first.id)
+    records.mark_exported(first.id, url="file:///x.zip", archive_path="/x.zip", archive_sha256="0" * 64)
+    found = records.list_exports(first.generated_project_id)
+    assert [(one.status, one.url, one.error) for one in found] == [(ExportStatus.EXPORTED, "file:///x.zip", None)]
+
+
+def test_every_change_of_status_leaves_an_event_with_its_actor(records: ProjectRecords) -> None:
+    records.set_actor("ada")
+    key = open_project(records).id
+    records.set_actor(None)
+    records.mark_failed(key, error="why")
+    events = [(event.kind, event.detail, event.actor) for event in records.list_events(key)]
+    assert events == [
+        ("created", {"to": "pending"}, "ada"),
+        ("status", {"from": "pending", "to": "generating"}, "ada"),
+        ("status", {"from": "generating", "to": "failed", "error": "why"}, None),
+    ]
+
+
+def test_membership_is_counted_and_named(records: ProjectRecords) -> None:
+    assert records.get_membership("nowhere", username="ada") == (0, None)
+    records.add_member("payments", username="ada", role=MemberRole.OWNER)
+    records.add_member("payments", username="bob", role=MemberRole.VIEWER)
+    records.add_member("payments", username="bob", role=MemberRole.MEMBER)
+    assert records.get_membership("payments", username="bob") == (2, MemberRole.MEMBER)
+    assert records.get_membership("payments", username="eve") == (2, None)
+    assert records.get_membership("payments", username=None) == (2, None)
+
+
+@pytest.mark.parametrize("read", ["get_generated_project", "get_agent_call", "get_export"])
+def test_names_the_record_that_is_not_there(records: ProjectRecords, read: str) -> None:
+    key = uuid4()
+    with pytest.raises(RecordNotFoundError, match=str(key)):
+        getattr(records, read)(key)
+
+
+def test_a_database_without_the_schema_names_the_remedy(postgres: Any, empty_database: str) -> None:
+    with (
+        psycopg.connect(postgres.url(empty_database), autocommit=True) as connection,
+        pytest.raises(SchemaVersionError, match="scaffolder db migrate"),
+    ):
+        ProjectRecords(connection).get_generated_project(uuid4())
+
+
+def test_a_cut_connection_is_transient(records: ProjectRecords, postgres: Any, records_database: str) -> None:
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (records_database,)
+        )
+    with pytest.raises(RecordsUnavailableError, match="cannot be used now"):
+        open_project(records)
