@@ -48,7 +48,7 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture(scope="session")
 def migrated_database(postgres: EmbeddedPostgres) -> str:
-    """The name of a migrated database, to make others from."""
+    """The name of a migrated database."""
     from sqlalchemy import make_url
 
     postgres.create_database("migrated")
@@ -66,11 +66,10 @@ def empty_database(postgres: EmbeddedPostgres) -> str:
 
 @pytest.fixture
 def records_database(postgres: EmbeddedPostgres, migrated_database: str) -> str:
-    """The name of a migrated database of this test's own."""
-    name = f"records_{next(_numbers)}"
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{migrated_database}"')
-    return name
+    """The name of the migrated database, emptied for this test."""
+    with psycopg.connect(postgres.url(migrated_database), autocommit=True) as connection:
+        connection.execute("TRUNCATE project, endpoint, event CASCADE")
+    return migrated_database
 
 
 @pytest.fixture

@@ -101,8 +101,8 @@ class AgentCaller:
 
     def _read(self, response: httpx2.Response, *, limit: int, deadline: float) -> bytes:
         body = bytearray()
-        # Sized chunks keep a compressed bomb from being inflated at once.
-        for chunk in response.iter_bytes(chunk_size=65_536):
+        # Chunks as they come: waiting for full ones would let a slow drip pass the deadline. httpx2 inflates bit by bit.
+        for chunk in response.iter_bytes():
             body += chunk
             if len(body) > limit:
                 raise LimitExceededError(

@@ -42,8 +42,9 @@ _CONFIG: Final = (
 
 
 def git_environment() -> dict[str, str]:
-    """Return the environment of every git command: no configuration but ours, no prompts, no hooks."""
+    """Return the environment of every git command: no configuration or credentials but ours, no prompts, no hooks."""
     environment = {
+        "HOME": "/nonexistent",  # or a .netrc there would lend its credentials
         "GIT_CONFIG_GLOBAL": "/dev/null",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",

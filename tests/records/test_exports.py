@@ -1,0 +1,279 @@
+"""Exports with real records, to real archives and to a real git server over HTTP with a password."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scaffolder.config import Settings
+from scaffolder.errors import (
+    ExportConflictError,
+    ExportRejectedError,
+    ExportTargetError,
+    HostUnavailableError,
+    ScaffolderError,
+    StorageError,
+)
+from scaffolder.exports.contract import GitRemote
+from scaffolder.exports.service import export_generated_project
+from scaffolder.generation.step_commit import commit_step, get_project_directory
+from scaffolder.records.models import ExportStatus, RepositoryExport
+from scaffolder.records.store import ProjectRecords
+from tests.factories import make_file, open_project
+from tests.servers import GitServer, serve_git
+
+FILES = [make_file("README.md", "# Hi\n"), make_file("bin/run", "#!/bin/sh\n", executable=True)]
+
+
+class Exports:
+    """One generated project with a commit, and exports of it."""
+
+    def __init__(self, records: ProjectRecords, settings: Settings) -> None:
+        self.records = records
+        self.settings = settings
+        self.key = open_project(records).id
+        self.directory = get_project_directory(self.key, settings=settings)
+        self.commit = self.generate(FILES)
+
+    def generate(self, files: list[Any]) -> str:
+        return commit_step(
+            self.records, self.key, step_id="files", subject="files", files=files, trailers=(), settings=self.settings
+        ).commit
+
+    def export(self, target: str, *, remote: GitRemote | None = None, **options: Any) -> RepositoryExport:
+        return export_generated_project(
+            self.records,
+            self.key,
+            step_id="publish",
+            target=target,
+            options=options,
+            remote=remote,
+            settings=self.settings,
+        )
+
+    def recorded(self) -> list[RepositoryExport]:
+        return self.records.list_exports(self.key)
+
+
+@pytest.fixture
+def exports(records: ProjectRecords, settings: Settings) -> Exports:
+    return Exports(records, settings)
+
+
+@pytest.fixture
+def git_server(tmp_path: Path) -> Iterator[GitServer]:
+    (tmp_path / "git").mkdir()
+    with serve_git(tmp_path / "git") as server:
+        yield server
+
+
+def remote_of(server: GitServer, **values: Any) -> GitRemote:
+    given = {"url": f"{server.url}/{{name}}.git", "username": server.username, "password": server.password}
+    return GitRemote(**(given | values))
+
+
+def refs(directory: Path) -> dict[str, str]:
+    text = subprocess.run(
+        ["git", "--git-dir", str(directory), "for-each-ref", "--format=%(refname) %(objectname)"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return dict(line.split() for line in text.splitlines())
+
+
+def test_a_zip_holds_the_tree_with_its_modes(exports: Exports) -> None:
+    export = exports.export("archive", format="zip")
+    assert export.status is ExportStatus.EXPORTED
+    assert export.archive_path is not None
+    path = Path(export.archive_path)
+    assert (export.commit, export.url) == (exports.commit, path.as_uri())
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == export.archive_sha256
+    with zipfile.ZipFile(path) as archive:
+        files = {info.filename: archive.read(info) for info in archive.infolist() if not info.is_dir()}
+        modes = {info.filename: info.external_attr >> 16 & 0o111 for info in archive.infolist()}
+    assert files == {f"bookings/{file.path}": file.content for file in FILES}
+    assert modes["bookings/bin/run"]
+    assert not modes["bookings/README.md"]
+
+
+def test_a_tar_gz_holds_the_tree_with_its_modes(exports: Exports) -> None:
+    export = exports.export("archive", format="tar.gz")
+    assert export.archive_path is not None
+    with tarfile.open(export.archive_path) as archive:
+        modes = {member.name: member.mode for member in archive if member.isfile()}
+    assert modes == {"bookings/README.md": 0o644, "bookings/bin/run": 0o755}
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_an_archive_made_again_has_the_same_bytes_and_one_record(exports: Exports, kind: str) -> None:
+    first = exports.export("archive", format=kind)
+    assert first.archive_path is not None
+    Path(first.archive_path).unlink()
+    second = exports.export("archive", format=kind)
+    assert (second.id, second.archive_sha256) == (first.id, first.archive_sha256)
+    assert Path(first.archive_path).is_file()
+    assert len(exports.recorded()) == 1
+
+
+def test_what_a_killed_try_left_is_overwritten(exports: Exports) -> None:
+    archives = exports.directory / "archives"
+    archives.mkdir()
+    leftover = archives / f".unfinished-bookings-{exports.commit[:12]}.zip"
+    leftover.write_bytes(b"half")
+    export = exports.export("archive")
+    assert [path.name for path in archives.iterdir()] == [Path(str(export.archive_path)).name]
+
+
+def test_an_archive_that_cannot_be_written_is_on_the_record(exports: Exports) -> None:
+    (exports.directory / "archives").write_text("in the way")
+    with pytest.raises(StorageError, match=r"the archive '.*' cannot be written: File exists"):
+        exports.export("archive")
+    assert [(one.status, one.archive_path) for one in exports.recorded()] == [(ExportStatus.FAILED, None)]
+    (exports.directory / "archives").unlink()
+    assert exports.export("archive").status is ExportStatus.EXPORTED
+    assert len(exports.recorded()) == 1
+
+
+def test_pushes_the_commit_over_http(exports: Exports, git_server: GitServer) -> None:
+    directory = git_server.create("bookings")
+    export = exports.export("git", remote=remote_of(git_server))
+    assert refs(directory) == {"refs/heads/main": exports.commit}
+    assert (export.status, export.url) == (ExportStatus.EXPORTED, f"{git_server.url}/bookings.git")
+
+
+def test_a_second_export_finds_the_first_ones_work(exports: Exports, git_server: GitServer) -> None:
+    directory = git_server.create("other-name")
+    first = exports.export("git", remote=remote_of(git_server), repository="other-name")
+    second = exports.export("git", remote=remote_of(git_server), repository="other-name")
+    assert (second.id, refs(directory)) == (first.id, {"refs/heads/main": exports.commit})
+
+
+def test_a_push_whose_record_was_lost_is_found_done(exports: Exports, git_server: GitServer, connection: Any) -> None:
+    directory = git_server.create("bookings")
+    exports.export("git", remote=remote_of(git_server))
+    connection.execute("DELETE FROM repository_export")
+    assert exports.export("git", remote=remote_of(git_server)).status is ExportStatus.EXPORTED
+    assert refs(directory) == {"refs/heads/main": exports.commit}
+
+
+@pytest.mark.parametrize("ref", ["refs/heads/main", "refs/heads/dev", "refs/tags/v1"])
+def test_a_repository_that_is_not_ours_is_not_touched(exports: Exports, git_server: GitServer, ref: str) -> None:
+    directory = git_server.create("bookings")
+    theirs = make_foreign_commit(directory, ref)
+    with pytest.raises(ExportConflictError, match="holds 1 refs that this export did not make, so nothing was pushed"):
+        exports.export("git", remote=remote_of(git_server))
+    assert refs(directory) == {ref: theirs}
+    assert exports.recorded()[0].status is ExportStatus.FAILED
+
+
+def make_foreign_commit(directory: Path, ref: str) -> str:
+    stream = f"commit {ref}\ncommitter X <x@x> 1 +0000\ndata 1\nx\n".encode()
+    subprocess.run(["git", "--git-dir", str(directory), "fast-import", "--quiet"], input=stream, check=True)
+    return refs(directory)[ref]
+
+
+REFUSALS: list[tuple[dict[str, Any], type[ScaffolderError], str]] = [
+    ({"password": "wr0ng-secret"}, ExportRejectedError, "Authentication failed"),
+    ({"password": None}, ExportRejectedError, "git ls-remote at"),
+    ({"url": "http://127.0.0.1:9/{name}.git"}, HostUnavailableError, "git ls-remote at http://127.0.0.1:9/bookings.git"),
+    ({"url": "ext::sh -c touch% /tmp/x"}, ExportTargetError, "accepted is a URL with a scheme of"),
+    ({"url": "../relative"}, ExportTargetError, "accepted is a URL with a scheme of"),
+    ({"url": "--upload-pack=touch"}, ExportTargetError, "accepted is a URL with a scheme of"),
+    ({"url": "https://ada:s3cret-in-url@example.com/x.git"}, ExportTargetError, "belong in login and password"),
+]
+
+
+@pytest.mark.parametrize(("values", "error", "message"), REFUSALS)
+def test_a_remote_that_cannot_be_used_is_named_without_secrets(
+    exports: Exports, git_server: GitServer, values: dict[str, Any], error: type[ScaffolderError], message: str
+) -> None:
+    git_server.create("bookings")
+    with pytest.raises(error, match=message) as caught:
+        exports.export("git", remote=remote_of(git_server, **values))
+    told = f"{caught.value}{caught.value.__cause__}{exports.recorded()[0].error}"
+    assert not [secret for secret in ("wr0ng-secret", "s3cret-in-url", git_server.password) if secret in told]
+
+
+def test_a_missing_repository_is_refused(exports: Exports, git_server: GitServer) -> None:
+    with pytest.raises(ExportRejectedError, match="not found"):
+        exports.export("git", remote=remote_of(git_server))
+
+
+def test_a_push_that_the_host_refuses_tells_why_in_plain_text(exports: Exports, git_server: GitServer) -> None:
+    directory = git_server.create("bookings", refuse_pushes="\x1b[31mprotected\x07")
+    with pytest.raises(ExportRejectedError, match="git push at") as caught:
+        exports.export("git", remote=remote_of(git_server))
+    assert str(caught.value).isprintable()
+    assert refs(directory) == {}
+
+
+def test_no_password_stays_behind(exports: Exports, git_server: GitServer) -> None:
+    git_server.create("bookings")
+    exports.export("git", remote=remote_of(git_server))
+    with pytest.raises(ExportRejectedError):
+        exports.export("git", remote=remote_of(git_server, password="wr0ng-secret"), repository="bookings")
+    for secret in (git_server.password, "wr0ng-secret"):
+        found = subprocess.run(["grep", "-rl", secret, str(exports.settings.generated_projects_dir)], check=False)
+        assert found.returncode == 1
+    assert secret not in repr(remote_of(git_server))
+
+
+def test_a_local_repository_is_made_and_pushed_to(exports: Exports, tmp_path: Path) -> None:
+    remote = GitRemote(url=f"file://{tmp_path}/remotes/{{name}}.git")
+    export = exports.export("git", remote=remote)
+    assert refs(tmp_path / "remotes" / "bookings.git") == {"refs/heads/main": exports.commit}
+    assert export.url == f"file://{tmp_path}/remotes/bookings.git"
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        ("githab", {}, r"target 'githab'; accepted are \['archive', 'git'\]"),
+        ("archive", {"format": "rar"}, r"archive format 'rar'; accepted are \['zip', 'tar.gz'\]"),
+        ("archive", {"fromat": "zip"}, r"no options \['fromat'\]; accepted are format \(zip or tar.gz\)"),
+        ("git", {}, "target 'git' needs a connection"),
+        ("git", {"repository": "../x"}, r"repository '\.\./x'; accepted is"),
+    ],
+)
+def test_a_target_that_cannot_work_is_refused_before_a_record_is_made(
+    exports: Exports, target: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ExportTargetError, match=message):
+        exports.export(target, **options)
+    assert exports.recorded() == []
+
+
+def test_a_project_without_a_commit_has_nothing_to_export(records: ProjectRecords, settings: Settings) -> None:
+    exports = Exports(records, settings)
+    exports.key = open_project(records).id
+    with pytest.raises(ExportConflictError, match="has no commit yet"):
+        exports.export("archive")
+
+
+def test_a_failed_project_is_not_exported(exports: Exports) -> None:
+    exports.records.mark_failed(exports.key, error="x")
+    with pytest.raises(ExportConflictError, match="is 'failed'; accepted are"):
+        exports.export("archive")
+
+
+def test_git_gets_no_credentials_of_this_machine(
+    exports: Exports, git_server: GitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git_server.create("bookings")
+    host = git_server.url.removeprefix("http://").split(":")[0]
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / ".netrc").write_text(f"machine {host} login {git_server.username} password {git_server.password}\n")
+    (tmp_path / "home" / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert os.environ["HOME"] == str(tmp_path / "home")
+    with pytest.raises(ExportRejectedError):
+        exports.export("git", remote=remote_of(git_server, username=None, password=None))
