@@ -2,23 +2,36 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from local_airflow.postgres import EmbeddedPostgres
+from local_airflow.postgres import EmbeddedPostgres, _server_user
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    # The paths of pytest's own temporary directories are too long for a socket.
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(
     params=["pg", "with space, comma and %/pg", "deep/" * 40 + "pg"], ids=["plain", "odd characters", "deep"]
 )
-def postgres(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    postgres = EmbeddedPostgres(tmp_path / request.param)
+def postgres(request: pytest.FixtureRequest, root: Path) -> Iterator[EmbeddedPostgres]:
+    postgres = EmbeddedPostgres(root / request.param)
     yield postgres
     postgres.stop()
+
+
+def test_the_socket_lies_with_the_data_where_its_path_permits(root: Path) -> None:
+    postgres = EmbeddedPostgres(root / "pg")
+    assert postgres.socket_directory.parent == postgres.directory
+    assert EmbeddedPostgres(root / "odd, path").socket_directory.parent != root / "odd, path"
 
 
 def test_serves_wherever_the_directory_is_and_keeps_data(postgres: EmbeddedPostgres) -> None:
@@ -45,7 +58,9 @@ def test_a_stale_pid_file_does_not_keep_it_from_starting(tmp_path: Path) -> None
     postgres.start()
     text = (postgres.data / "postmaster.pid").read_text()
     postgres.stop()
-    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    # Postgres itself knows a stranger only by another user.
+    server_user = _server_user()
+    stranger = subprocess.Popen(["/bin/sleep", "60"], user=server_user.pw_uid if server_user else None)
     try:
         (postgres.data / "postmaster.pid").write_text("\n".join([str(stranger.pid), *text.splitlines()[1:]]))
         assert not postgres.is_running()

@@ -176,7 +176,9 @@ def test_a_slow_drip_ends_at_the_deadline(caller: Caller, agent: AgentServer) ->
         caller.call()
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("-5", None), ("soon", None), ("Mon, 01 Jan 2024 00:00:00 GMT", 0)])
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("7", 7.0), ("-5", None), ("soon", None), ("Mon, 01 Jan 2024 00:00:00 GMT", 0)]
+)
 def test_retry_after_is_kept(caller: Caller, agent: AgentServer, header: str, seconds: float | None) -> None:
     agent.answer(json_answer({}, status=429, **{"Retry-After": header}))
     with pytest.raises(AgentRateLimitedError) as caught:

@@ -184,7 +184,11 @@ def make_foreign_commit(directory: Path, ref: str) -> str:
 REFUSALS: list[tuple[dict[str, Any], type[ScaffolderError], str]] = [
     ({"password": "wr0ng-secret"}, ExportRejectedError, "Authentication failed"),
     ({"password": None}, ExportRejectedError, "git ls-remote at"),
-    ({"url": "http://127.0.0.1:9/{name}.git"}, HostUnavailableError, "git ls-remote at http://127.0.0.1:9/bookings.git"),
+    (
+        {"url": "http://127.0.0.1:9/{name}.git"},
+        HostUnavailableError,
+        "git ls-remote at http://127.0.0.1:9/bookings.git",
+    ),
     ({"url": "ext::sh -c touch% /tmp/x"}, ExportTargetError, "accepted is a URL with a scheme of"),
     ({"url": "../relative"}, ExportTargetError, "accepted is a URL with a scheme of"),
     ({"url": "--upload-pack=touch"}, ExportTargetError, "accepted is a URL with a scheme of"),
@@ -271,7 +275,9 @@ def test_git_gets_no_credentials_of_this_machine(
     git_server.create("bookings")
     host = git_server.url.removeprefix("http://").split(":")[0]
     (tmp_path / "home").mkdir()
-    (tmp_path / "home" / ".netrc").write_text(f"machine {host} login {git_server.username} password {git_server.password}\n")
+    (tmp_path / "home" / ".netrc").write_text(
+        f"machine {host} login {git_server.username} password {git_server.password}\n"
+    )
     (tmp_path / "home" / ".netrc").chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert os.environ["HOME"] == str(tmp_path / "home")

@@ -75,7 +75,9 @@ def test_eight_migrations_at_once_all_succeed(postgres: EmbeddedPostgres, empty_
 
 
 def test_check_names_the_remedy_for_an_empty_database(postgres: EmbeddedPostgres, empty_database: str) -> None:
-    with pytest.raises(SchemaVersionError, match="at revision None, this version needs '.*': run `scaffolder db migrate`"):
+    with pytest.raises(
+        SchemaVersionError, match="at revision None, this version needs '.*': run `scaffolder db migrate`"
+    ):
         schema.check(make_url(postgres.url(empty_database, driver="psycopg")))
 
 

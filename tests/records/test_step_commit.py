@@ -54,7 +54,10 @@ def test_a_refused_batch_leaves_no_trace(
         commit(records, key, settings, files)
     assert records.get_generated_project(key).head_commit == head == get_repository(key, settings=settings).head()
     assert [file.path for file in records.list_files(key)] == ["there"]
-    assert sorted(path.name for path in get_project_directory(key, settings=settings).rglob("*") if path.name == "ok") == []
+    assert (
+        sorted(path.name for path in get_project_directory(key, settings=settings).rglob("*") if path.name == "ok")
+        == []
+    )
 
 
 def test_a_run_that_is_over_takes_no_more_files(records: ProjectRecords, settings: Settings) -> None:

@@ -242,8 +242,6 @@ def test_a_database_without_the_schema_names_the_remedy(postgres: Any, empty_dat
 
 def test_a_cut_connection_is_transient(records: ProjectRecords, postgres: Any, records_database: str) -> None:
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as other:
-        other.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (records_database,)
-        )
+        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (records_database,))
     with pytest.raises(RecordsUnavailableError, match="cannot be used now"):
         open_project(records)

@@ -43,7 +43,8 @@ def problems_of(tmp_path: Path, text: str) -> list[str]:
 
 def test_steps_run_in_order_unless_needs_says_otherwise(tmp_path: Path) -> None:
     text = GOOD.replace("  - id: files\n", "  - id: files\n    needs: [models]\n").replace(
-        "  - id: publish\n", "  - id: other\n    needs: []\n    type: file_generation\n  - id: publish\n    needs: [files, other]\n"
+        "  - id: publish\n",
+        "  - id: other\n    needs: []\n    type: file_generation\n  - id: publish\n    needs: [files, other]\n",
     )
     definition = load(tmp_path, text)
     assert [definition.needs(index) for index in range(4)] == [[], ["models"], [], ["files", "other"]]  # type: ignore[attr-defined]
@@ -56,30 +57,84 @@ def test_every_workflow_has_a_project_parameter(tmp_path: Path) -> None:
 
 BROKEN = [
     (("id: service", "id: Service"), "service.yaml:1: id is 'Service'; accepted is [a-z][a-z0-9_]{0,62}"),
-    (("title:", "tittle:"), "service.yaml:2: unknown key 'tittle'; accepted are ['id', 'title', 'description', 'params', 'steps']"),
+    (
+        ("title:", "tittle:"),
+        "service.yaml:2: unknown key 'tittle'; accepted are ['id', 'title', 'description', 'params', 'steps']",
+    ),
     (("title: A service", "title: 1"), "service.yaml:2: title is 1; accepted is a string"),
     (("type: string,", "type: strng,"), "service.yaml:4: parameter 'name' is no JSON Schema: "),
-    (('"^[a-z]+$"}', '"^[a-z]+$", default: A}'), "service.yaml:4: parameter 'name' refuses its own default: 'A' does not match"),
-    (("  name: {", "  project: {"), "service.yaml:4: parameter 'project'; accepted is [a-z][a-z0-9_]{0,62}, but not 'project'"),
+    (
+        ('"^[a-z]+$"}', '"^[a-z]+$", default: A}'),
+        "service.yaml:4: parameter 'name' refuses its own default: 'A' does not match",
+    ),
+    (
+        ("  name: {", "  project: {"),
+        "service.yaml:4: parameter 'project'; accepted is [a-z][a-z0-9_]{0,62}, but not 'project'",
+    ),
     (("id: files", "id: models"), "service.yaml:11: step 'models': the id is taken"),
     (("id: files", "id: open_generated_project"), "service.yaml:11: step 'open_generated_project': the id is taken"),
-    (("type: repo_creation", "type: repo_create"), "service.yaml:16: step 'publish': type is 'repo_create'; accepted are ['api_call', 'file_generation', 'repo_creation']"),
-    (("agent: demo_agent", "agnt: demo_agent"), "service.yaml:8: step 'models': unknown key 'agnt'; accepted are ['agent', 'body', 'id', 'needs'"),
+    (
+        ("type: repo_creation", "type: repo_create"),
+        "service.yaml:16: step 'publish': type is 'repo_create'; accepted are ['api_call', 'file_generation', 'repo_creation']",
+    ),
+    (
+        ("agent: demo_agent", "agnt: demo_agent"),
+        "service.yaml:8: step 'models': unknown key 'agnt'; accepted are ['agent', 'body', 'id', 'needs'",
+    ),
     (("    agent: demo_agent\n", ""), "service.yaml:6: step 'models': agent: Field required"),
-    (("operation: generateModels", "operation: [x]"), "service.yaml:9: step 'models': operation: Input should be a valid string"),
-    (("template: fastapi_service", "template: fastapi"), "service.yaml:11: step 'files': there is no template 'fastapi' in "),
-    (("target: archive", "target: zip"), "service.yaml:15: step 'publish': target 'zip'; accepted are ['archive', 'git']"),
-    (("target: archive", "target: git"), "service.yaml:15: step 'publish': target 'git' needs a connection: add the key 'connection'"),
-    (("target: archive", "target: archive\n    options: {format: rar}"), "service.yaml:15: step 'publish': archive format 'rar'"),
-    (("{{ params.name }}", "{{ params.nme }}"), "service.yaml:6: step 'models': '{{ params.nme }}' uses params.nme; accepted are ['name', 'project']"),
-    (("{{ params.name }}", "{{ parms.name }}"), "service.yaml:6: step 'models': expression '{{ parms.name }}' uses ['parms']"),
-    (("{{ params.name }}", "{{ params.name"), "service.yaml:6: step 'models': expression '{{ params.name': unexpected end"),
-    (("{{ steps.models.", "{{ steps.publish."), "service.yaml:11: step 'files': '{{ steps.publish.output.files }}' uses steps.publish; accepted are ['models']"),
-    (("type: file_generation", "type: file_generation\n    needs: [publish]"), "service.yaml:13: step 'files': needs 'publish'; accepted are the earlier steps ['models']"),
-    (("type: file_generation", "type: file_generation\n    type: api_call"), "service.yaml:13: key 'type' is there twice"),
-    (("type: file_generation", "type: file_generation\n    retries: -1"), "service.yaml:13: step 'files': retries: Input should be greater"),
+    (
+        ("operation: generateModels", "operation: [x]"),
+        "service.yaml:9: step 'models': operation: Input should be a valid string",
+    ),
+    (
+        ("template: fastapi_service", "template: fastapi"),
+        "service.yaml:11: step 'files': there is no template 'fastapi' in ",
+    ),
+    (
+        ("target: archive", "target: zip"),
+        "service.yaml:15: step 'publish': target 'zip'; accepted are ['archive', 'git']",
+    ),
+    (
+        ("target: archive", "target: git"),
+        "service.yaml:15: step 'publish': target 'git' needs a connection: add the key 'connection'",
+    ),
+    (
+        ("target: archive", "target: archive\n    options: {format: rar}"),
+        "service.yaml:15: step 'publish': archive format 'rar'",
+    ),
+    (
+        ("{{ params.name }}", "{{ params.nme }}"),
+        "service.yaml:6: step 'models': '{{ params.nme }}' uses params.nme; accepted are ['name', 'project']",
+    ),
+    (
+        ("{{ params.name }}", "{{ parms.name }}"),
+        "service.yaml:6: step 'models': expression '{{ parms.name }}' uses ['parms']",
+    ),
+    (
+        ("{{ params.name }}", "{{ params.name"),
+        "service.yaml:6: step 'models': expression '{{ params.name': unexpected end",
+    ),
+    (
+        ("{{ steps.models.", "{{ steps.publish."),
+        "service.yaml:11: step 'files': '{{ steps.publish.output.files }}' uses steps.publish; accepted are ['models']",
+    ),
+    (
+        ("type: file_generation", "type: file_generation\n    needs: [publish]"),
+        "service.yaml:13: step 'files': needs 'publish'; accepted are the earlier steps ['models']",
+    ),
+    (
+        ("type: file_generation", "type: file_generation\n    type: api_call"),
+        "service.yaml:13: key 'type' is there twice",
+    ),
+    (
+        ("type: file_generation", "type: file_generation\n    retries: -1"),
+        "service.yaml:13: step 'files': retries: Input should be greater",
+    ),
     (("steps:\n", "stages:\n"), "service.yaml:5: unknown key 'stages'"),
-    (("  - id: models", "  - models\n  - id: models"), "service.yaml:6: step is 'models'; accepted is a mapping with id and type"),
+    (
+        ("  - id: models", "  - models\n  - id: models"),
+        "service.yaml:6: step is 'models'; accepted is a mapping with id and type",
+    ),
     (("id: service\n", "id: [\n"), "service.yaml:3: is no YAML: "),
 ]
 
@@ -93,7 +148,9 @@ def test_a_problem_names_file_line_step_and_what_is_accepted(
     assert [one for one in found if one.startswith(problem)], found
 
 
-@pytest.mark.parametrize(("text", "problem"), [("", "holds NoneType"), ("- a", "holds list"), ("id: x", "steps are missing")])
+@pytest.mark.parametrize(
+    ("text", "problem"), [("", "holds NoneType"), ("- a", "holds list"), ("id: x", "steps are missing")]
+)
 def test_a_file_that_is_no_workflow_is_refused(tmp_path: Path, text: str, problem: str) -> None:
     assert problem in problems_of(tmp_path, text)[0]
 

@@ -139,9 +139,13 @@ def test_accepts_a_tree() -> None:
 
 PARTS = st.one_of(
     st.text(max_size=12),
-    st.sampled_from(["..", ".", "", ".git", ".GIT", "git~1", "~", "C:", "con", "a", "b ", "\\", "\0", "\u200c", "-x", "\ud800"]),
+    st.sampled_from(
+        ["..", ".", "", ".git", ".GIT", "git~1", "~", "C:", "con", "a", "b ", "\\", "\0", "\u200c", "-x", "\ud800"]
+    ),
 )
-PATHS = st.builds(lambda lead, parts: lead + "/".join(parts), st.sampled_from(["", "/", "\\"]), st.lists(PARTS, max_size=8))
+PATHS = st.builds(
+    lambda lead, parts: lead + "/".join(parts), st.sampled_from(["", "/", "\\"]), st.lists(PARTS, max_size=8)
+)
 
 
 @settings(max_examples=5_000, deadline=None)

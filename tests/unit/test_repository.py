@@ -46,7 +46,11 @@ def read_tree(repository: ProjectRepository) -> dict[str, bytes]:
 def git(repository: ProjectRepository, *arguments: str) -> str:
     environment = os.environ | git_environment()
     return subprocess.run(
-        ["git", "-C", str(repository.directory), *arguments], check=True, capture_output=True, text=True, env=environment
+        ["git", "-C", str(repository.directory), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
     ).stdout
 
 

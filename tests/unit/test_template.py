@@ -61,7 +61,9 @@ def test_a_part_that_renders_to_nothing_leaves_the_file_out(tmp_path: Path) -> N
 
 
 def test_keeps_line_endings_final_newlines_and_modes(tmp_path: Path) -> None:
-    template = write_template(tmp_path, {"crlf.jinja": "a\r\n{{ name }}\r\n", "none.jinja": "{{ name }}", "run.sh": "x"})
+    template = write_template(
+        tmp_path, {"crlf.jinja": "a\r\n{{ name }}\r\n", "none.jinja": "{{ name }}", "run.sh": "x"}
+    )
     (tmp_path / "service" / "run.sh").chmod(0o755)
     assert render(template, name="n") == {"crlf": b"a\r\nn\r\n", "none": b"n", "run.sh": b"x"}
     modes = {file.path: file.executable for file in template.render({"name": "n"}, settings=Settings())}

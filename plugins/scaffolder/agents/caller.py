@@ -101,7 +101,7 @@ class AgentCaller:
 
     def _read(self, response: httpx2.Response, *, limit: int, deadline: float) -> bytes:
         body = bytearray()
-        # Chunks as they come: waiting for full ones would let a slow drip pass the deadline. httpx2 inflates bit by bit.
+        # Chunks as they come: waiting for full ones would let a slow drip pass. httpx2 inflates bit by bit.
         for chunk in response.iter_bytes():
             body += chunk
             if len(body) > limit:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from scaffolder.agents.caller import AgentCaller
 from scaffolder.agents.connection import AgentConnection, parse_connection
 from scaffolder.config import get_settings
-from scaffolder.errors import ScaffolderError
+from scaffolder.errors import AgentConfigurationError, ScaffolderError
 
 
 class AgentApiHook(BaseHook):
@@ -29,7 +30,12 @@ class AgentApiHook(BaseHook):
 
     def get_conn(self) -> AgentConnection:
         """Return the agent's origin and credentials. Raises AgentConfigurationError."""
-        connection = self.get_connection(self.agent_conn_id)
+        try:
+            connection = self.get_connection(self.agent_conn_id)
+        except AirflowNotFoundException as error:
+            raise AgentConfigurationError(
+                f"there is no connection {self.agent_conn_id!r}; accepted is one of type {self.conn_type!r}"
+            ) from error
         return parse_connection(
             self.agent_conn_id,
             host=connection.host,

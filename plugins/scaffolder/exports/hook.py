@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from scaffolder.errors import ExportTargetError
 from scaffolder.exports.contract import GitRemote
@@ -27,7 +28,12 @@ class GitRemoteHook(BaseHook):
 
     def get_conn(self) -> GitRemote:
         """Return the git host. Raises ExportTargetError."""
-        connection = self.get_connection(self.target_conn_id)
+        try:
+            connection = self.get_connection(self.target_conn_id)
+        except AirflowNotFoundException as error:
+            raise ExportTargetError(
+                f"there is no connection {self.target_conn_id!r}; accepted is one of type {self.conn_type!r}"
+            ) from error
         host = (connection.host or "").strip()
         if not host:
             raise ExportTargetError(

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from scaffolder.operators.step import SHARED_FIELDS, Step, StepOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+_SMALL_CHARACTERS: Final = 200
+
 
 class AgentApiCallOperator(StepOperator):
     """Call one operation of an agent's API and record the call.
 
     The request is checked against the agent's own OpenAPI description before it is sent. The response is kept in the
-    records; XCom gets ``{"agent_call_id", "operation", "http_status"}``, which `FileGenerationOperator` accepts as
-    `files`.
+    records; XCom gets ``{"agent_call_id", "operation", "http_status", "values"}``, which `FileGenerationOperator`
+    accepts as `files`. ``values`` are the response's own small values: numbers, booleans, strings of up to 200
+    characters.
 
     :param agent_conn_id: a connection of type ``agent_api``.
     :param operation: the operation's id in the agent's description. (templated)
@@ -67,4 +70,19 @@ class AgentApiCallOperator(StepOperator):
             settings=step.settings,
         )
         self.log.info("The agent answered %s in %s ms", call.http_status, call.latency_ms)
-        return {"agent_call_id": str(call.id), "operation": operation, "http_status": call.http_status}
+        return {
+            "agent_call_id": str(call.id),
+            "operation": operation,
+            "http_status": call.http_status,
+            "values": _small_values(call.response),
+        }
+
+
+def _small_values(response: Any) -> dict[str, Any]:
+    if not isinstance(response, Mapping):
+        return {}
+    return {
+        name: value
+        for name, value in response.items()
+        if isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= _SMALL_CHARACTERS)
+    }

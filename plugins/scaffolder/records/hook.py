@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.postgres.hooks.postgres import PostgresHook
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from scaffolder.config import get_settings
+from scaffolder.errors import SettingsError
 from scaffolder.records.store import ProjectRecords, translated_errors
 
 if TYPE_CHECKING:
     import psycopg
+    from airflow.sdk import Connection
     from sqlalchemy.engine import URL
 
 DEFAULT_CONN_ID = "scaffolder_db"
@@ -48,14 +51,23 @@ class ProjectRecordsHook(PostgresHook):
 
     def get_conn(self) -> Any:
         """Open a psycopg 3 connection, within the setting ``records_connect_timeout_seconds``."""
-        extra = self.connection.extra_dejson
+        extra = self._find_connection().extra_dejson
         if "connect_timeout" not in extra:
             self.connection.extra = _with_timeout(extra)
         return super().get_conn()
 
     def get_schema_url(self) -> URL:
         """Return the database's URL for migrations (SQLAlchemy, psycopg 3)."""
+        self._find_connection()
         return self.sqlalchemy_url.set(drivername="postgresql+psycopg")
+
+    def _find_connection(self) -> Connection:
+        try:
+            return self.connection
+        except AirflowNotFoundException as error:
+            raise SettingsError(
+                f"there is no connection {self.get_conn_id()!r} for the records; accepted is one of type 'postgres'"
+            ) from error
 
 
 def _with_timeout(extra: dict[str, Any]) -> str:

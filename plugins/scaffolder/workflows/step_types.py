@@ -53,7 +53,7 @@ class ApiCallStep(StepDefinition):
     def operator_arguments(self) -> dict[str, Any]:
         """See the base class; the agent is the operator's connection."""
         arguments = super().operator_arguments()
-        return {**arguments, "agent_conn_id": arguments.pop("agent")}
+        return {"agent_conn_id": arguments.pop("agent"), **arguments}
 
 
 class FileGenerationStep(StepDefinition):
@@ -83,7 +83,7 @@ class RepoCreationStep(StepDefinition):
     def operator_arguments(self) -> dict[str, Any]:
         """See the base class; the connection is the target's."""
         arguments = super().operator_arguments()
-        return {**arguments, "target_conn_id": arguments.pop("connection")}
+        return {"target_conn_id": arguments.pop("connection"), **arguments}
 
     def check(self, settings: Settings) -> None:
         """See the base class."""

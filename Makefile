@@ -1,0 +1,89 @@
+# Targets are listed by `make help`.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+OPENAPI ?= examples/openapi/media-library.yaml
+NAME ?= media-library
+PYTEST_ARGS ?=
+# The first Python that will do; the newest name last, for the message if none does.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	command -v $$python >/dev/null 2>&1 \
+	&& $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+	&& { echo $$python; exit; }; done; echo python3)
+
+BIN := .venv/bin
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: check-document install ## Start Airflow, make a service from OPENAPI=file NAME=name, show what came of it.
+	@$(BIN)/python -m local_airflow run --openapi "$(OPENAPI)" --name "$(NAME)"
+
+.PHONY: up
+up: install ## Start Airflow, its database and the bundled agent.
+	@$(BIN)/python -m local_airflow up
+
+.PHONY: status
+status: ## Show what runs.
+	@if test -x $(BIN)/python; then $(BIN)/python -m local_airflow status; else echo "Nothing runs here."; fi
+
+.PHONY: stop
+stop: ## Stop everything that was started here.
+	@if test -x $(BIN)/python; then $(BIN)/python -m local_airflow stop; else echo "Nothing runs here."; fi
+
+.PHONY: test
+test: install-dev lint ## Lint, check types and run all tests; PYTEST_ARGS="-k name" passes through.
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: install-dev ## Check style, formatting, types and the direction of imports.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: bench
+bench: install-dev ## Run one benchmark: NAME=module below benchmarks/.
+	@test -f "benchmarks/$(NAME).py" || { echo "Error: NAME=$(NAME): there is no benchmarks/$(NAME).py" >&2; exit 2; }
+	$(BIN)/python -m benchmarks.$(NAME)
+
+.PHONY: requirements
+requirements: install-uv ## Pin the requirements again, from pyproject.toml.
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --extra demo \
+		--custom-compile-command "make requirements" pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra demo --extra dev --constraint requirements.txt \
+		--custom-compile-command "make requirements" pyproject.toml -o requirements-dev.txt
+
+.PHONY: clean
+clean: stop ## Stop, and remove the databases, logs and generated projects.
+	rm -rf .scaffolder generated-projects
+
+.PHONY: distclean
+distclean: clean ## Also remove the virtual environment and all caches.
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Before anything is installed or started.
+.PHONY: check-document
+check-document:
+	@test -f "$(OPENAPI)" || { echo "Error: OPENAPI=$(OPENAPI): there is no such file" >&2; exit 2; }
+
+.PHONY: check-python
+check-python:
+	@command -v "$(PYTHON)" >/dev/null 2>&1 || { \
+		echo "Error: $(PYTHON) is missing. Install Python 3.11, 3.12 or 3.13 with its venv module." >&2; exit 2; }
+
+.PHONY: install
+install: check-python
+	@"$(PYTHON)" -I local_airflow/bootstrap.py requirements.txt
+
+.PHONY: install-dev
+install-dev: check-python
+	@"$(PYTHON)" -I local_airflow/bootstrap.py requirements-dev.txt
+
+.PHONY: install-uv
+install-uv: check-python
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	@$(BIN)/python -m pip install --quiet "$$(sed -n 's/^UV = "\(.*\)"/\1/p' local_airflow/bootstrap.py)"

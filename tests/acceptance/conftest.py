@@ -1,0 +1,211 @@
+"""One live Airflow for all acceptance tests, with the records on a Postgres of their own that tests may stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from local_airflow.airflow_rest import AirflowRest
+from local_airflow.instance import LocalAirflow
+from local_airflow.postgres import EmbeddedPostgres
+from scaffolder.config import Settings
+from scaffolder.generation.repository import ProjectRepository
+from scaffolder.generation.step_commit import get_repository
+from scaffolder.records.models import GeneratedProject
+from scaffolder.records.store import ProjectRecords
+from tests.conftest import CHECKOUT
+from tests.servers import AgentServer, GitServer, serve_agent, serve_git
+
+# Steps around an agent of the tests', to be slow or wrong at will; "broken" must not take the others down.
+WORKFLOWS = {
+    "steps.yaml": """\
+id: steps
+params:
+  name: {type: string, default: steps, pattern: "^[a-z-]+$"}
+  agent: {type: string, default: test_agent}
+  target: {type: string, default: archive}
+  connection: {type: string, default: ""}
+steps:
+  - id: models
+    type: api_call
+    agent: "{{ params.agent }}"
+    operation: generateModels
+    body: {document: "{{ params.name }}"}
+  - id: files
+    type: file_generation
+    files: "{{ steps.models.output.files }}"
+  - id: more
+    type: file_generation
+    files:
+      - path: "docs/{{ params.name }}.md"
+        content: "# {{ params.name }}\\nRun {{ run.id }}\\n"
+  - id: publish
+    type: repo_creation
+    target: "{{ params.target }}"
+    connection: "{{ params.connection }}"
+""",
+    "broken.yaml": "id: broken\nsteps:\n  - id: one\n    type: api_cal\n",
+}
+
+
+@dataclass
+class Live:
+    """A running Airflow, and short ways to run workflows on it and look at what came of them."""
+
+    airflow: LocalAirflow
+    records_postgres: EmbeddedPostgres
+    agent: AgentServer
+    git: GitServer
+    settings: Settings
+    workflows_dir: Path
+    runs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def rest(self) -> AirflowRest:
+        return self.airflow.rest
+
+    def run(self, dag_id: str, *, timeout_seconds: float = 120, **conf: Any) -> Run:
+        """Trigger a run and wait for its end."""
+        return self.start(dag_id, **conf).wait(timeout_seconds=timeout_seconds)
+
+    def start(self, dag_id: str, **conf: Any) -> Run:
+        self.rest.wait_for_dag(dag_id)
+        return Run(self, dag_id, self.rest.trigger(dag_id, conf=conf))
+
+
+@dataclass
+class Run:
+    """One run of a DAG."""
+
+    live: Live
+    dag_id: str
+    run_id: str
+
+    def wait(self, *, timeout_seconds: float = 120) -> Run:
+        self.live.rest.wait_for_run(self.dag_id, self.run_id, timeout_seconds=timeout_seconds)
+        return self
+
+    @property
+    def state(self) -> str:
+        return self.live.rest.run_state(self.dag_id, self.run_id)
+
+    @property
+    def tasks(self) -> dict[str, str | None]:
+        return {task.task_id: task.state for task in self.live.rest.task_instances(self.dag_id, self.run_id)}
+
+    def tries(self, task_id: str) -> int:
+        tasks = self.live.rest.task_instances(self.dag_id, self.run_id)
+        return next(task.try_number for task in tasks if task.task_id == task_id)
+
+    def log(self, task_id: str) -> str:
+        tasks = self.live.rest.task_instances(self.dag_id, self.run_id)
+        task = next(task for task in tasks if task.task_id == task_id)
+        return "\n".join(self.live.rest.task_log(self.dag_id, self.run_id, task))
+
+    def read(self, what: str) -> Any:
+        """Read ``generated_project``, ``files``, ``agent_calls``, ``exports`` or ``events`` from the records."""
+        with psycopg.connect(self.live.records_postgres.url("scaffolder"), autocommit=True) as connection:
+            records = ProjectRecords(connection)
+            found = records.find_generated_project(self.dag_id, self.run_id)
+            if what == "generated_project":
+                return found
+            assert found is not None
+            return getattr(records, f"list_{what}")(found.id)
+
+    @property
+    def generated_project(self) -> GeneratedProject:
+        found: GeneratedProject = self.read("generated_project")
+        assert found is not None
+        return found
+
+    @property
+    def repository(self) -> ProjectRepository:
+        return get_repository(self.generated_project.id, settings=self.live.settings)
+
+
+@pytest.fixture(scope="session")
+def live() -> Iterator[Live]:
+    root = Path(tempfile.mkdtemp(prefix="scaffolder-live-"))
+    root.chmod(0o711)
+    workflows, dags, git_root = root / "workflows", root / "dags", root / "git"
+    shutil.copytree(CHECKOUT / "include" / "workflows", workflows)
+    shutil.copytree(CHECKOUT / "dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(CHECKOUT / "examples" / "own_dag.py", dags)
+    git_root.mkdir()
+    for name, text in WORKFLOWS.items():
+        (workflows / name).write_text(text)
+    records_postgres = EmbeddedPostgres(root / "records")
+    records_postgres.start()
+    try:
+        with serve_agent() as agent, serve_git(git_root) as git:
+            settings = Settings(generated_projects_dir=root / "generated-projects", workflows_dir=workflows)
+            airflow = LocalAirflow(
+                root / "state",
+                dags_folder=dags,
+                plugins_folder=CHECKOUT / "plugins",
+                generated_projects_dir=settings.generated_projects_dir,
+                include_folder=CHECKOUT / "include",
+                users={"admin": "admin", "ada": "user", "vera": "viewer"},
+                environment=_environment(records_postgres, workflows),
+                migrate_records=None,
+            )
+            records_postgres.create_database("scaffolder")
+            _migrate(records_postgres)
+            with airflow:
+                found = Live(airflow, records_postgres, agent, git, settings, workflows)
+                _put_connections(found)
+                yield found
+    finally:
+        records_postgres.stop()
+        if os.environ.get("SCAFFOLDER_TEST_KEEP") != "1":
+            shutil.rmtree(root, ignore_errors=True)
+
+
+def _environment(records_postgres: EmbeddedPostgres, workflows: Path) -> dict[str, str]:
+    connection = {
+        "conn_type": "postgres",
+        "host": str(records_postgres.socket_directory),
+        "port": 5432,
+        "login": "postgres",
+        "schema": "scaffolder",
+    }
+    return {
+        "AIRFLOW_CONN_SCAFFOLDER_DB": json.dumps(connection),
+        "SCAFFOLDER_WORKFLOWS_DIR": str(workflows),
+        "SCAFFOLDER_STEP_RETRIES": "2",
+        "SCAFFOLDER_STEP_RETRY_DELAY_SECONDS": "1",
+        "SCAFFOLDER_AGENT_TIMEOUT_SECONDS": "60",
+    }
+
+
+def _migrate(records_postgres: EmbeddedPostgres) -> None:
+    from sqlalchemy import make_url
+
+    from scaffolder.records import schema
+
+    schema.migrate(make_url(records_postgres.url("scaffolder", driver="psycopg")))
+
+
+def _put_connections(live: Live) -> None:
+    put = live.rest.put_connection
+    settings = live.airflow.settings
+    put("demo_agent", conn_type="agent_api", host=settings.agent_url, password=settings.agent_token)
+    put("test_agent", conn_type="agent_api", host=live.agent.url, password=live.agent.token)
+    put("wrong_token_agent", conn_type="agent_api", host=live.agent.url, password="wrong-t0ken-5e6f")
+    put("down_agent", conn_type="agent_api", host="http://127.0.0.1:9", password="x")
+    put(
+        "test_git",
+        conn_type="git_remote",
+        host=f"{live.git.url}/{{name}}.git",
+        login=live.git.username,
+        password=live.git.password,
+    )

@@ -1,0 +1,209 @@
+"""Workflows on a live Airflow around an agent that misbehaves: what a user finds in the log and on the record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from scaffolder.records.models import AgentCallStatus, ExportStatus, GeneratedProjectStatus
+from tests.acceptance.conftest import Live
+from tests.servers import json_answer
+
+FILES = [{"path": "README.md", "content": "{{7*7}} $Id$\r\n"}, {"path": "bin/run", "content": "#!", "executable": True}]
+GOOD = json_answer({"files": FILES})
+
+
+def test_a_run_becomes_commits_records_and_an_archive(live: Live) -> None:
+    live.agent.answer(GOOD)
+    run = live.run("steps", name="first")
+    assert run.state == "success", run.tasks
+    project = run.generated_project
+    assert (project.status, project.name, project.created_by) == (GeneratedProjectStatus.READY, "first", "admin")
+    assert project.expires_at is not None
+    commits = run.repository.history()
+    assert [commit.step_id for commit in commits] == ["files", "more"]
+    assert {commit.authored_at for commit in commits} == {project.run_at.replace(microsecond=0)}
+    assert run.repository.read(commits[-1].id, "README.md") == b"{{7*7}} $Id$\r\n"
+    assert run.repository.read(commits[-1].id, "docs/first.md").decode() == f"# first\nRun {run.run_id}\n"
+    call = run.read("agent_calls")[0]
+    origins = {file.path: file.origin for file in run.read("files")}
+    assert origins == {
+        "README.md": f"agent_call:{call.id}",
+        "bin/run": f"agent_call:{call.id}",
+        "docs/first.md": "step:more",
+    }
+    export = run.read("exports")[0]
+    assert (export.status, export.commit) == (ExportStatus.EXPORTED, project.head_commit)
+
+
+def test_the_link_of_an_export_downloads_the_archive_for_users_only(live: Live) -> None:
+    live.agent.answer(GOOD)
+    run = live.run("steps", name="linked")
+    links = live.rest.get(f"/dags/steps/dagRuns/{run.run_id}/taskInstances/publish/links")["extra_links"]
+    path = links["Archive or repository"]
+    export = run.read("exports")[0]
+    assert path == f"/scaffolder/api/v1/exports/{export.id}/archive"
+    for user in ("admin", "ada", "vera"):
+        answer = live.airflow.rest_as(user).request("GET", path)
+        assert (answer.status_code, answer.content[:2]) == (200, b"PK"), (user, answer.text[:300])
+    import httpx2
+
+    assert httpx2.get(live.airflow.url + path).status_code == 401
+    assert httpx2.get(live.airflow.url + path, headers={"Authorization": "Bearer x"}).status_code in (401, 403)
+
+
+def test_pushes_to_a_git_host_with_a_password_that_appears_nowhere(live: Live) -> None:
+    live.agent.answer(GOOD)
+    directory = live.git.create("pushed")
+    run = live.run("steps", name="pushed", target="git", connection="test_git")
+    assert run.state == "success", run.log("publish")
+    export = run.read("exports")[0]
+    assert export.url == f"{live.git.url}/pushed.git"
+    assert (directory / "refs" / "heads" / "main").read_text().strip() == run.generated_project.head_commit
+    for secret in (live.git.password, live.agent.token):
+        told = "".join(run.log(task) for task in run.tasks)
+        told += str(live.rest.get(f"/dags/steps/dagRuns/{run.run_id}/taskInstances"))
+        assert secret not in told
+
+
+BAD: dict[str, tuple[dict[str, Any], Any, str, str]] = {
+    # name: (parameters, the agent's answer, the task that fails, what the log and the record say)
+    "unknown-parameter": (
+        {"nmae": "x"},
+        GOOD,
+        "open_generated_project",
+        r"unknown parameter 'nmae'; accepted are \['agent'",
+    ),
+    "agent-down": (
+        {"agent": "down_agent"},
+        GOOD,
+        "models",
+        r"AgentUnavailableError: agent 'down_agent' .* cannot be reached",
+    ),
+    "wrong-token": (
+        {"agent": "wrong_token_agent"},
+        GOOD,
+        "models",
+        r"AgentRejectedError: .* 401: wrong token. Check the token",
+    ),
+    "no-such-agent": (
+        {"agent": "nobody"},
+        GOOD,
+        "models",
+        r"AgentConfigurationError: there is no connection 'nobody'; accepted is one of type 'agent_api'",
+    ),
+    "answers-an-error": (
+        {},
+        json_answer({"detail": "boom"}, status=500),
+        "models",
+        r"AgentUnavailableError: .* 500: boom",
+    ),
+    "answers-garbage": (
+        {},
+        (200, {"Content-Type": "application/json"}, b"{]"),
+        "models",
+        r"AgentAnswerError: .* no JSON",
+    ),
+    "answers-no-files": ({}, json_answer({"other": 1}), "files", r"ExpressionError: .*files"),
+    "answers-bad-path": (
+        {},
+        json_answer({"files": [*FILES, {"path": "../../x", "content": ""}, {"path": ".git/hooks/x", "content": ""}]}),
+        "files",
+        r"UnsafePathError: 2 unsafe path\(s\).*'\.\./\.\./x': .*'\.git/hooks/x': ",
+    ),
+    "answers-a-large-file": (
+        {},
+        json_answer({"files": [*FILES, {"path": "x", "content": "x" * (10 * 1024 * 1024 + 1)}]}),
+        "files",
+        r"LimitExceededError: .*'x' has 10485761 bytes",
+    ),
+    "unknown-target": (
+        {"target": "svn"},
+        GOOD,
+        "publish",
+        r"ExportTargetError: target 'svn'; accepted are \['archive', 'git'\]",
+    ),
+    "target-not-configured": (
+        {"target": "git", "connection": ""},
+        GOOD,
+        "publish",
+        r"ExportTargetError: target 'git' needs a connection",
+    ),
+    "missing-repository": (
+        {"target": "git", "connection": "test_git"},
+        GOOD,
+        "publish",
+        r"ExportRejectedError: .*not found",
+    ),
+}
+RETRIED = {"agent-down", "answers-an-error"}
+
+
+@pytest.mark.parametrize("name", list(BAD))
+def test_bad_input_ends_in_a_clear_error_in_the_log_and_on_the_record(live: Live, name: str) -> None:
+    conf, answer, failing, message = BAD[name]
+    live.agent.answer(answer)
+    run = live.run("steps", **({"name": name} | conf))
+    assert run.state == "failed"
+    tasks = run.tasks
+    assert tasks[failing] == "failed", tasks
+    assert re.search(message, run.log(failing)), run.log(failing)
+    project = run.generated_project
+    assert project.status is GeneratedProjectStatus.FAILED
+    assert project.error is not None
+    assert re.search(message, project.error), project.error
+    assert run.tries(failing) == (3 if name in RETRIED else 1)
+    before = [step for step in ("models", "files", "more", "publish") if tasks[step] == "success"]
+    committed = [step for step in before if step in ("files", "more")]
+    assert [commit.step_id for commit in run.repository.history()] == committed if committed else True
+    assert {file.step_id for file in run.read("files")} == set(committed)
+    assert all(export.status is ExportStatus.FAILED for export in run.read("exports"))
+    assert not list((run.repository.directory.parent / "archives").glob("*"))
+    assert all(call.status is not AgentCallStatus.PENDING for call in run.read("agent_calls"))
+
+
+@pytest.mark.parametrize("name", ["NAME", "x y", "../x", ""])
+def test_a_name_that_breaks_the_pattern_is_refused_at_the_trigger(live: Live, name: str) -> None:
+    live.rest.wait_for_dag("steps")
+    body = {"logical_date": None, "conf": {"name": name}}
+    answer = live.rest.request("POST", "/api/v2/dags/steps/dagRuns", json=body)
+    assert (answer.status_code, "does not match" in answer.text) == (400, True)
+
+
+def test_a_failed_run_that_is_cleared_goes_on_where_it_failed(live: Live) -> None:
+    live.agent.answer(json_answer({"detail": "no"}, status=422))
+    run = live.run("steps", name="cleared")
+    assert run.generated_project.status is GeneratedProjectStatus.FAILED
+    live.agent.answer(GOOD)
+    body = {
+        "dry_run": False,
+        "dag_run_id": run.run_id,
+        "only_failed": False,
+        "task_ids": ["models"],
+        "include_downstream": True,
+    }
+    live.rest.call("POST", "/api/v2/dags/steps/clearTaskInstances", json=body)
+    run.wait()
+    project = run.generated_project
+    assert (project.status, project.error) == (GeneratedProjectStatus.READY, None)
+    assert [call.attempts for call in run.read("agent_calls")] == [2]
+
+
+def test_a_broken_workflow_is_an_import_error_and_the_others_run(live: Live) -> None:
+    live.rest.wait_for_dag("steps")
+    errors = live.rest.get("/importErrors")["import_errors"]
+    assert [error["filename"] for error in errors] == ["workflow_errors.py"]
+    told = errors[0]["stack_trace"]
+    assert (
+        "broken.yaml:4: step 'one': type is 'api_cal'; accepted are ['api_call', 'file_generation', 'repo_creation']"
+        in told
+    )
+
+
+def wait_for(condition: Callable[[], bool], *, timeout_seconds: float = 30) -> None:
+    from local_airflow.airflow_rest import wait_until
+
+    assert wait_until(condition, timeout_seconds=timeout_seconds)

@@ -1,0 +1,138 @@
+"""Airflow's real loaders, each in a process of its own: plugins, provider, DAG files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import CHECKOUT
+
+
+def run_python(code: str, tmp_path: Path, **environment: str) -> Any:
+    """Run `code` with a fresh Airflow home and return what it prints last, as JSON."""
+    finished = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ
+        | {"AIRFLOW_HOME": str(tmp_path / "home"), "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
+        | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout.strip().splitlines()[-1])
+
+
+LOAD_PLUGINS = """
+import json, sys
+import github, git, alembic
+from airflow import plugins_manager
+plugins, errors = plugins_manager._get_plugins()
+import scaffolder.errors
+print(json.dumps({
+    "plugins": [plugin.name for plugin in plugins],
+    "errors": errors,
+    "github": github.__name__ + " " + str(github.__file__),
+    "strays": sorted(name for name, module in sys.modules.items()
+        if "plugins/scaffolder/" in str(getattr(module, "__file__", "")) and not name.startswith("scaffolder")),
+    "listeners": [len(plugin.listeners) for plugin in plugins if plugin.name == "scaffolder"],
+}))
+"""
+
+
+def test_the_plugin_loader_runs_one_file_and_clobbers_no_module(tmp_path: Path) -> None:
+    found = run_python(LOAD_PLUGINS, tmp_path)
+    assert found["errors"] == {}
+    assert found["plugins"].count("scaffolder") == 1
+    assert "site-packages/github/" in found["github"]
+    assert found["strays"] == []
+    assert found["listeners"] == [1]
+
+
+def test_the_provider_brings_its_connection_types(tmp_path: Path) -> None:
+    code = """
+import json
+from airflow.providers_manager import ProvidersManager
+manager = ProvidersManager()
+hooks = {name: manager.hooks[name].hook_class_name for name in ("agent_api", "git_remote") if manager.hooks[name]}
+print(json.dumps({"hooks": hooks, "provider": manager.providers["airflow-scaffolder"].version}))
+"""
+    assert run_python(code, tmp_path) == {
+        "hooks": {
+            "agent_api": "scaffolder.agents.hook.AgentApiHook",
+            "git_remote": "scaffolder.exports.hook.GitRemoteHook",
+        },
+        "provider": "0.1.0",
+    }
+
+
+LOAD_DAGS = """
+import json
+from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+import os
+bag = DagBag(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
+again = {dag_id: DagSerialization.from_dict(DagSerialization.to_dict(dag)) for dag_id, dag in bag.dags.items()}
+print(json.dumps({
+    "errors": bag.import_errors,
+    "dags": {dag_id: {task.task_id: sorted(task.upstream_task_ids) for task in dag.tasks} for dag_id, dag in bag.dags.items()},
+    "params": {dag_id: sorted(dag.params) for dag_id, dag in again.items()},
+    "warnings": {str(k): [str(one) for one in v] for k, v in bag.captured_warnings.items()},
+}))
+"""
+
+
+def test_every_workflow_becomes_a_dag_with_an_opening_task_and_a_finaliser(tmp_path: Path) -> None:
+    found = run_python(LOAD_DAGS, tmp_path)
+    assert found["errors"] == {}
+    assert found["warnings"] == {}
+    assert found["dags"]["openapi_service"] == {
+        "open_generated_project": [],
+        "models": ["open_generated_project"],
+        "files": ["models"],
+        "publish": ["files"],
+        "finish_generated_project": ["files", "models", "open_generated_project", "publish"],
+    }
+    assert {"name", "document", "project", "target"} <= set(found["params"]["openapi_service"])
+
+
+def test_broken_workflows_are_import_errors_and_the_others_stay(tmp_path: Path) -> None:
+    workflows = tmp_path / "workflows"
+    workflows.mkdir()
+    (workflows / "good.yaml").write_text("id: good\nsteps:\n  - id: one\n    type: file_generation\n")
+    (workflows / "bad.yaml").write_text("id: bad\nsteps: []\n")
+    found = run_python(LOAD_DAGS, tmp_path, SCAFFOLDER_WORKFLOWS_DIR=str(workflows))
+    assert list(found["dags"]) == ["good"]
+    assert list(found["errors"]) == ["workflow_errors.py"]
+    assert "bad.yaml:2: steps are missing" in found["errors"]["workflow_errors.py"]
+
+
+def test_a_bad_setting_is_named_at_start(tmp_path: Path) -> None:
+    found = run_python(LOAD_DAGS, tmp_path, SCAFFOLDER_MAX_FILE_SIZE="0")
+    assert found["dags"] == {}
+    assert "SCAFFOLDER_MAX_FILE_SIZE='0': accepted is a whole number from 1 to" in found["errors"]["workflows.py"]
+
+
+def test_a_task_imports_only_what_its_own_operator_needs(tmp_path: Path) -> None:
+    code = """
+import json, sys
+from scaffolder.operators import FileGenerationOperator
+FileGenerationOperator(task_id="x", template="y")
+heavy = ("git", "httpx2", "alembic", "sqlalchemy.orm", "github", "fastapi", "scaffolder.agents", "scaffolder.exports")
+print(json.dumps([name for name in heavy if name in sys.modules]))
+"""
+    loaded = run_python(code, tmp_path)
+    assert [name for name in loaded if name in ("git", "alembic", "scaffolder.agents", "scaffolder.exports")] == []
+
+
+@pytest.mark.parametrize("name", ["README.md"])
+def test_the_readme_shows_the_example_dag_as_it_is(name: str) -> None:
+    example = (CHECKOUT / "examples" / "own_dag.py").read_text()
+    assert example in (CHECKOUT / name).read_text()
