@@ -111,6 +111,9 @@ _LIVELY = {
     "core.hostname_callable": "socket.gethostname",
     "core.min_serialized_dag_update_interval": "5",
     "scheduler.scheduler_idle_sleep_time": "0.1",
+    # What a killed scheduler was running is run again after seconds, not after five minutes.
+    "scheduler.orphaned_tasks_check_interval": "5",
+    "scheduler.scheduler_health_check_threshold": "15",
     "workers.min_heartbeat_interval": "1",
     # What a killed triggerer was waiting for is taken over after 10 s, not 30 s.
     "triggerer.job_heartbeat_sec": "2",
