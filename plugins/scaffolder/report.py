@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,6 +16,8 @@ from scaffolder.records.store import ProjectRecords
 
 if TYPE_CHECKING:
     from rich.tree import Tree
+
+_LONG_ID = re.compile(r"([0-9a-f]{8})(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,29 +55,61 @@ class Report:
         return data
 
     def print(self) -> None:
-        """Print it to the terminal."""
+        """Print it to the terminal, the tree first; lines are never folded, so that paths and digests can be copied."""
         from rich.console import Console
-        from rich.markup import escape
 
         console = Console(highlight=False, soft_wrap=True)
-        project = self.generated_project
-        console.print(f"[bold]{escape(project.name)}[/bold]  {project.status.value}  {project.id}")
-        if project.error:
-            console.print(f"[red]{escape(project.error)}[/red]")
-        console.print(f"Workflow {project.workflow}, run {escape(project.run_id)}, project {escape(project.project)}")
-        console.print(f"Directory {escape(self.directory)}\n")
         console.print(self._tree())
-        for title, columns, rows in self._tables():
-            if rows:
-                console.print()
-                console.print(_table(title, columns, rows))
+        for title, lines in self._sections():
+            console.print(f"\n[bold]{title}[/bold]")
+            for line in lines or ["none"]:
+                console.print(f"  {line}", markup=False)
+
+    def _sections(self) -> list[tuple[str, list[str]]]:
+        project = self.generated_project
+        facts = [
+            ("status", project.status.value),
+            ("error", project.error),
+            ("id", project.id),
+            ("project", project.project),
+            ("workflow", f"{project.workflow}, run {project.run_id}"),
+            ("by", project.created_by),
+            ("expires", project.expires_at and project.expires_at.isoformat(timespec="seconds")),
+            ("directory", self.directory),
+        ]
+        commits = [[c.id[:12], c.step_id, c.authored_at.isoformat(), c.subject] for c in self.commits]
+        calls = [
+            [
+                c.id,
+                c.step_id,
+                c.connection,
+                c.operation,
+                c.status,
+                c.http_status,
+                _plural(c.attempts, "try", "tries"),
+                f"{c.latency_ms} ms",
+                c.error,
+            ]
+            for c in self.agent_calls
+        ]
+        events = [
+            [e.at.isoformat(timespec="milliseconds"), e.subject, e.detail.get("from"), e.detail.get("to"), e.actor]
+            for e in self.events
+        ]
+        return [
+            (project.name, _align([[name, value] for name, value in facts if value is not None])),
+            ("Commits", _align(commits)),
+            ("Agent calls", _align(calls)),
+            ("Exports", [line for export in self.exports for line in _describe_export(export)]),
+            ("Events", _align(events)),
+        ]
 
     def _tree(self) -> Tree:
         from rich.markup import escape
         from rich.tree import Tree
 
         project = self.generated_project
-        root = Tree(f"{escape(project.name)}/ ({project.file_count} files, {project.size_bytes:,} bytes)")
+        root = Tree(f"[bold]{escape(project.name)}/[/bold] ({project.file_count} files, {project.size_bytes:,} bytes)")
         branches: dict[str, Tree] = {"": root}
         for file in self.files:
             parent = ""
@@ -83,68 +119,36 @@ class Report:
                 if path not in branches:
                     branches[path] = branches[parent].add(f"{escape(directory)}/")
                 parent = path
-            branches[parent].add(f"{escape(name)}  [dim]{file.size_bytes:,}  {escape(file.origin)}[/dim]")
+            origin = _LONG_ID.sub(r"\1", file.origin)
+            branches[parent].add(f"{escape(name)}  [dim]{file.size_bytes:,}  {escape(origin)}[/dim]")
         return root
 
-    def _tables(self) -> list[tuple[str, list[str], list[list[object]]]]:
-        return [
-            (
-                "Commits",
-                ["commit", "step", "date", "subject"],
-                [[c.id[:12], c.step_id or "", c.authored_at.isoformat(), c.subject] for c in self.commits],
-            ),
-            (
-                "Agent calls",
-                ["call", "step", "agent", "operation", "status", "attempts", "ms"],
-                [
-                    [c.id, c.step_id, c.connection, c.operation, c.status.value, c.attempts, c.latency_ms]
-                    for c in self.agent_calls
-                ],
-            ),
-            (
-                "Exports",
-                ["export", "target", "status", "commit", "where", "sha256"],
-                [
-                    [
-                        e.id,
-                        e.target,
-                        e.status.value,
-                        e.commit[:12],
-                        e.archive_path or e.url or e.error,
-                        e.archive_sha256,
-                    ]
-                    for e in self.exports
-                ],
-            ),
-            (
-                "Events",
-                ["at", "what", "kind", "from", "to", "by"],
-                [
-                    [
-                        e.at.isoformat(timespec="milliseconds"),
-                        e.subject,
-                        e.kind,
-                        e.detail.get("from"),
-                        e.detail.get("to"),
-                        e.actor,
-                    ]
-                    for e in self.events
-                ],
-            ),
-        ]
+
+def _describe_export(export: RepositoryExport) -> list[str]:
+    facts = [
+        ("commit", export.commit),
+        ("path", export.archive_path),
+        ("sha256", export.archive_sha256),
+        ("url", export.url if export.archive_path is None else None),
+        ("error", export.error),
+    ]
+    lines = _align([[name, value] for name, value in facts if value is not None])
+    return [f"{export.target}  {export.status.value}  {export.id}", *(f"  {line}" for line in lines)]
 
 
-def _table(title: str, columns: list[str], rows: list[list[object]]) -> Any:
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
+def _align(rows: Sequence[Sequence[object]]) -> list[str]:
+    """Return the rows as lines with aligned columns; control characters, which may come from outside, are gone."""
+    cells = [[_printable("" if cell is None else str(cell)) for cell in row] for row in rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
-    return table
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _plural(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
 
 
 def _plain(value: Any) -> Any:

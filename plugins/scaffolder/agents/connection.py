@@ -39,7 +39,11 @@ def parse_connection(
     password: str | None,
     extra: Mapping[str, Any],
 ) -> AgentConnection:
-    """Read a connection's fields. Fails closed: AgentConfigurationError says which field lacks what."""
+    """Read a connection's fields. Fails closed: AgentConfigurationError says which field lacks what.
+
+    Extras that the form left empty count as not given.
+    """
+    extra = {name: value for name, value in extra.items() if value not in (None, "")}
     if unknown := sorted(set(extra) - _EXTRA):
         raise AgentConfigurationError(
             f"connection {conn_id!r} has unknown extras {unknown}; accepted are {sorted(_EXTRA)}"
