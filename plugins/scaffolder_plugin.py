@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import Any
+
 from airflow.plugins_manager import AirflowPlugin
 
-from scaffolder.api.app import create_app
 from scaffolder.operators.links import RepositoryLink
 from scaffolder.workflows import listener
 
@@ -15,4 +17,10 @@ class ScaffolderPlugin(AirflowPlugin):
     name = "scaffolder"
     listeners = [listener]
     operator_extra_links = [RepositoryLink()]
-    fastapi_apps = [{"app": create_app(), "url_prefix": "/scaffolder", "name": "Scaffolder"}]
+
+    @cached_property
+    def fastapi_apps(self) -> list[Any]:  # type: ignore[override]  # Airflow reads it from the instance
+        """The web app, made when the API server asks: tasks load plugins, too, and need no FastAPI."""
+        from scaffolder.api.app import create_app
+
+        return [{"app": create_app(), "url_prefix": "/scaffolder", "name": "Scaffolder"}]

@@ -40,6 +40,8 @@ print(json.dumps({
     "github": github.__name__ + " " + str(github.__file__),
     "strays": sorted(name for name, module in sys.modules.items()
         if "plugins/scaffolder/" in str(getattr(module, "__file__", "")) and not name.startswith("scaffolder")),
+    "fastapi": "scaffolder.api.app" in sys.modules,
+    "apps": [app["url_prefix"] for plugin in plugins if plugin.name == "scaffolder" for app in plugin.fastapi_apps],
     "listeners": [len(plugin.listeners) for plugin in plugins if plugin.name == "scaffolder"],
 }))
 """
@@ -52,6 +54,8 @@ def test_the_plugin_loader_runs_one_file_and_clobbers_no_module(tmp_path: Path) 
     assert "site-packages/github/" in found["github"]
     assert found["strays"] == []
     assert found["listeners"] == [1]
+    # Tasks load plugins, too: the web app is made only when the API server asks for it.
+    assert (found["fastapi"], found["apps"]) == (False, ["/scaffolder"])
 
 
 def test_the_provider_brings_its_connection_types(tmp_path: Path) -> None:
