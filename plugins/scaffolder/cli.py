@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Annotated, Any
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
-from scaffolder.errors import ScaffolderError
+from scaffolder.errors import InvalidParametersError, RecordNotFoundError, ScaffolderError
+
+if TYPE_CHECKING:
+    from scaffolder.report import Report
 
 app = typer.Typer(
     help="Scaffolder: projects from agents and templates.",
@@ -25,17 +31,21 @@ def migrate(
     revision: Annotated[str, typer.Option(help="'head', 'base' or a revision; going back drops data.")] = "head",
 ) -> None:
     """Bring the records' schema to a revision; safe to run twice and concurrently."""
-    from scaffolder.records import schema
+    with _answer_alone():
+        from scaffolder.records import schema
 
-    typer.echo(f"The records' schema is at revision {schema.migrate(_schema_url(), revision=revision)}")
+        revision = schema.migrate(_hook().get_schema_url(), revision=revision)
+    typer.echo(f"The records' schema is at revision {revision}")
 
 
 @db.command("check")
 def check() -> None:
     """Say whether the records' schema is the one this version needs."""
-    from scaffolder.records import schema
+    with _answer_alone():
+        from scaffolder.records import schema
 
-    typer.echo(f"The records' schema is at revision {schema.check(_schema_url())}, as this version needs")
+        revision = schema.check(_hook().get_schema_url())
+    typer.echo(f"The records' schema is at revision {revision}, as this version needs")
 
 
 @app.command("show")
@@ -48,22 +58,10 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a generated project: its tree, commits, agent calls, exports and events."""
-    from scaffolder.config import get_settings
-    from scaffolder.errors import InvalidParametersError, RecordNotFoundError
-    from scaffolder.generation.step_commit import get_repository
-    from scaffolder.report import Report
-
     if (generated_id is None) == (run is None):
         raise InvalidParametersError("accepted is either GENERATED_ID or --run DAG_ID RUN_ID")
-    with _hook().open() as records:
-        if run is not None:
-            found = records.find_generated_project(*run)
-            if found is None:
-                raise RecordNotFoundError(f"run {run[1]!r} of DAG {run[0]!r} has no generated project")
-            key = found.id
-        else:
-            key = _parse_id(str(generated_id))
-        report = Report.read(records, key, repository=get_repository(key, settings=get_settings()))
+    with _answer_alone():
+        report = _read_report(generated_id, run)
     if as_json:
         typer.echo(json.dumps(report.as_data(), indent=2))
     else:
@@ -87,13 +85,30 @@ def _hook() -> Any:
     return ProjectRecordsHook()
 
 
-def _schema_url() -> Any:
-    return _hook().get_schema_url()
+def _read_report(generated_id: str | None, run: tuple[str, str] | None) -> Report:
+    from scaffolder.config import get_settings
+    from scaffolder.generation.step_commit import get_repository
+    from scaffolder.report import Report
+
+    with _hook().open() as records:
+        if run is None:
+            key = _parse_id(str(generated_id))
+        else:
+            found = records.find_generated_project(*run)
+            if found is None:
+                raise RecordNotFoundError(f"run {run[1]!r} of DAG {run[0]!r} has no generated project")
+            key = found.id
+        return Report.read(records, key, repository=get_repository(key, settings=get_settings()))
+
+
+@contextmanager
+def _answer_alone() -> Iterator[None]:
+    """Keep standard output for the answer: what Airflow logs while it is imported goes to standard error."""
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 def _parse_id(text: str) -> UUID:
-    from scaffolder.errors import InvalidParametersError
-
     try:
         return UUID(text)
     except ValueError as error:

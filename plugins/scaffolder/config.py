@@ -47,7 +47,7 @@ class Settings:
         64 * MIB, "Bytes of one answer of an agent, after decompression.", low=1 * KIB, high=2 * GIB
     )
     agent_timeout_seconds: int = _setting(
-        300, "Seconds one call of an agent may take in all, however slowly it drips.", low=1, high=86_400
+        300, "Seconds to wait for an agent, and for its whole answer, however slowly that drips.", low=1, high=86_400
     )
     git_timeout_seconds: int = _setting(600, "Seconds one git command may take.", low=1, high=86_400)
     records_connect_timeout_seconds: int = _setting(

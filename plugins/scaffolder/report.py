@@ -57,11 +57,12 @@ class Report:
     def print(self) -> None:
         """Print it to the terminal, the tree first; lines are never folded, so that paths and digests can be copied."""
         from rich.console import Console
+        from rich.markup import escape
 
         console = Console(highlight=False, soft_wrap=True)
         console.print(self._tree())
         for title, lines in self._sections():
-            console.print(f"\n[bold]{title}[/bold]")
+            console.print(f"\n[bold]{escape(_printable(title))}[/bold]")
             for line in lines or ["none"]:
                 console.print(f"  {line}", markup=False)
 
@@ -109,7 +110,8 @@ class Report:
         from rich.tree import Tree
 
         project = self.generated_project
-        root = Tree(f"[bold]{escape(project.name)}/[/bold] ({project.file_count} files, {project.size_bytes:,} bytes)")
+        name = escape(_printable(project.name))
+        root = Tree(f"[bold]{name}/[/bold] ({project.file_count} files, {project.size_bytes:,} bytes)")
         branches: dict[str, Tree] = {"": root}
         for file in self.files:
             parent = ""
@@ -117,10 +119,10 @@ class Report:
             for directory in directories:
                 path = f"{parent}{directory}/"
                 if path not in branches:
-                    branches[path] = branches[parent].add(f"{escape(directory)}/")
+                    branches[path] = branches[parent].add(f"{escape(_printable(directory))}/")
                 parent = path
             origin = _LONG_ID.sub(r"\1", file.origin)
-            branches[parent].add(f"{escape(name)}  [dim]{file.size_bytes:,}  {escape(origin)}[/dim]")
+            branches[parent].add(f"{escape(_printable(name))}  [dim]{file.size_bytes:,}  {escape(origin)}[/dim]")
         return root
 
 

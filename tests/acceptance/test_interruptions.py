@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from local_airflow.airflow_rest import wait_until
-from scaffolder.records.models import GeneratedProjectStatus
+from scaffolder.records.models import AgentCallStatus, GeneratedProjectStatus
 from tests.acceptance.conftest import Live, Run
 from tests.servers import json_answer
 
@@ -61,6 +61,27 @@ def test_a_run_marked_failed_in_the_ui_leaves_a_failed_record(live: Live, gate: 
     time.sleep(2)
     assert run.read("files") == []
     assert run.generated_project.status is GeneratedProjectStatus.FAILED
+
+
+def test_a_run_marked_successful_before_its_end_is_not_ready(live: Live, gate: Gate) -> None:
+    run = live.start("steps", name="too-early")
+    assert gate.reached.wait(60)
+    set_state(live, run, "success")
+    wait_for(lambda: run.generated_project.status is GeneratedProjectStatus.FAILED)
+    assert "manually set to `success`" in str(run.generated_project.error)
+    assert [call.status for call in run.read("agent_calls")] == [AgentCallStatus.FAILED]
+
+
+def test_a_failed_run_whose_step_is_mended_by_hand_becomes_ready(live: Live) -> None:
+    live.agent.answer(GOOD)
+    run = live.run("steps", name="mended", target="git", connection="")
+    assert run.generated_project.status is GeneratedProjectStatus.FAILED
+    path = f"/api/v2/dags/steps/dagRuns/{run.run_id}/taskInstances/publish"
+    live.rest.call("PATCH", path, json={"new_state": "success"})
+    body = {"dry_run": False, "dag_run_id": run.run_id, "only_failed": False, "task_ids": ["finish_generated_project"]}
+    live.rest.call("POST", "/api/v2/dags/steps/clearTaskInstances", json=body)
+    run.wait()
+    assert run.generated_project.status is GeneratedProjectStatus.READY
 
 
 def test_a_task_marked_failed_leaves_a_failed_record_that_names_it(live: Live, gate: Gate) -> None:

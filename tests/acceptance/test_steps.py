@@ -95,6 +95,12 @@ BAD: dict[str, tuple[dict[str, Any], Any, str, str]] = {
         "models",
         r"AgentConfigurationError: there is no connection 'nobody'; accepted is one of type 'agent_api'",
     ),
+    "connection-of-another-type": (
+        {"agent": "test_git"},
+        GOOD,
+        "models",
+        r"AgentConfigurationError: connection 'test_git' is of type 'git_remote'; accepted is 'agent_api'",
+    ),
     "answers-an-error": (
         {},
         json_answer({"detail": "boom"}, status=500),

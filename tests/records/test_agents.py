@@ -220,6 +220,66 @@ def test_a_description_that_cannot_be_used_is_named(
     assert agent.requests == []
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("http://169.254.169.254/latest", "would go to 'http://169.254.169.254/latest'; accepted is a path below"),
+        ("//evil.example/x", "would go to '//evil.example/x'"),
+        ("/v1/../../admin", r"would go to '/v1/\.\./\.\./admin'"),
+        ("relative", "would go to 'relative'"),
+    ],
+)
+def test_a_path_that_leads_away_from_the_agent_is_refused(
+    caller: Caller, agent: AgentServer, path: str, message: str
+) -> None:
+    agent.description = {"openapi": "3.1.0", "paths": {path: {"get": {"operationId": "x"}}}}
+    with pytest.raises(AgentRejectedError, match=message):
+        caller.call(operation="x", body=None)
+    assert agent.requests == []
+
+
+def test_a_parameter_cannot_climb_out_of_the_path(caller: Caller, agent: AgentServer) -> None:
+    with pytest.raises(AgentRejectedError, match="accepted is a path below the agent"):
+        caller.call(operation="getItem", parameters={"item": ".."}, body=None)
+    assert agent.requests == []
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        {"openapi": "3.1.0", "paths": []},
+        {"openapi": "3.1.0", "servers": ["x"], "paths": {"/x": {"get": {"operationId": "x"}}}},
+        {"openapi": "3.1.0", "paths": {"/x": {"get": {"operationId": "x", "parameters": [{"in": "query"}]}}}},
+        {"openapi": "3.1.0", "paths": {"/x": {"get": {"operationId": "x", "parameters": [{"$ref": "http://y/z"}]}}}},
+    ],
+)
+def test_a_malformed_description_is_the_agents_error(caller: Caller, agent: AgentServer, description: Any) -> None:
+    agent.description = description
+    with pytest.raises(AgentConfigurationError, match="demo_agent|leads nowhere"):
+        caller.call(operation="x", body=None)
+    assert caller.recorded().status is AgentCallStatus.FAILED
+
+
+def test_a_token_that_the_agent_repeats_is_not_kept(caller: Caller, agent: AgentServer) -> None:
+    agent.answer(json_answer({"detail": f"bad Bearer {agent.token}"}, status=400))
+    with pytest.raises(AgentRejectedError, match=r"bad Bearer \*\*\*"):
+        caller.call()
+    assert agent.token not in str(caller.recorded().error)
+
+
+def test_an_answer_outlives_a_later_failure(caller: Caller, agent: AgentServer) -> None:
+    agent.answer(json_answer({"files": [1]}), json_answer({}, status=500))
+    first = caller.call()
+    with pytest.raises(AgentUnavailableError):
+        caller.call()
+    assert caller.recorded().response == first.response
+
+
+def test_another_request_of_one_step_has_another_key(caller: Caller, agent: AgentServer) -> None:
+    agent.answer(json_answer({}))
+    assert caller.call().id != caller.call(body={"document": "other"}).id
+
+
 def test_a_relative_server_is_a_prefix(caller: Caller, agent: AgentServer) -> None:
     agent.description = agent.description | {"servers": [{"url": "/api/"}]}
     agent.answer(json_answer({}))

@@ -19,6 +19,7 @@ from scaffolder.errors import (
     ExportRejectedError,
     ExportTargetError,
     HostUnavailableError,
+    InvalidParametersError,
     ScaffolderError,
     StorageError,
 )
@@ -124,11 +125,12 @@ def test_an_archive_made_again_has_the_same_bytes_and_one_record(exports: Export
     assert len(exports.recorded()) == 1
 
 
-def test_what_a_killed_try_left_is_overwritten(exports: Exports) -> None:
+def test_what_a_killed_try_left_is_removed(exports: Exports) -> None:
     archives = exports.directory / "archives"
     archives.mkdir()
-    leftover = archives / f".unfinished-bookings-{exports.commit[:12]}.zip"
+    leftover = archives / f".unfinished-bookings-{exports.commit[:12]}.zip-x1y2"
     leftover.write_bytes(b"half")
+    os.utime(leftover, (1, 1))
     export = exports.export("archive")
     assert [path.name for path in archives.iterdir()] == [Path(str(export.archive_path)).name]
 
@@ -229,6 +231,28 @@ def test_no_password_stays_behind(exports: Exports, git_server: GitServer) -> No
         found = subprocess.run(["grep", "-rl", secret, str(exports.settings.generated_projects_dir)], check=False)
         assert found.returncode == 1
     assert secret not in repr(remote_of(git_server))
+
+
+def test_a_password_that_the_host_repeats_is_not_kept(exports: Exports, git_server: GitServer) -> None:
+    git_server.create("bookings", refuse_pushes=f"who is {git_server.password}")
+    with pytest.raises(ExportRejectedError) as caught:
+        exports.export("git", remote=remote_of(git_server))
+    assert git_server.password not in f"{caught.value}{exports.recorded()[0].error}"
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/tmp/abs", "a/b", "", ".hidden", "a b", "a\n", "-x"])
+def test_a_project_has_a_name_that_can_be_a_file(records: ProjectRecords, name: str) -> None:
+    with pytest.raises(InvalidParametersError, match="accepted is"):
+        open_project(records, name=name)
+
+
+def test_an_archive_does_not_depend_on_the_time_zone(exports: Exports, monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = set()
+    for zone in ("UTC", "America/New_York"):
+        monkeypatch.setenv("TZ", zone)
+        digests.add(exports.export("archive").archive_sha256)
+    assert len(digests) == 1
 
 
 def test_a_local_repository_is_made_and_pushed_to(exports: Exports, tmp_path: Path) -> None:

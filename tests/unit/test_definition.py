@@ -135,6 +135,23 @@ BROKEN = [
         ("  - id: models", "  - models\n  - id: models"),
         "service.yaml:6: step is 'models'; accepted is a mapping with id and type",
     ),
+    (
+        ("type: repo_creation", "type: [repo_creation]"),
+        "service.yaml:16: step 'publish': type is ['repo_creation']; accepted",
+    ),
+    (("title: A service", "? [a, b]\n: 1"), "service.yaml:2: a key is a list or mapping; accepted is text"),
+    (("title: A service", "title: &a [*a]"), "service.yaml:2: an alias leads back to where it stands"),
+    (
+        (
+            "title: A service",
+            "title: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d]",
+        ),
+        "service.yaml:2: has more than 20000 values, aliases counted",
+    ),
+    (
+        ("type: string,", "$ref: 'http://127.0.0.1:9/x', default: x,"),
+        "service.yaml:4: parameter 'name' is no JSON Schema: the reference",
+    ),
     (("id: service\n", "id: [\n"), "service.yaml:3: is no YAML: "),
 ]
 

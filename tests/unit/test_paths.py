@@ -74,6 +74,7 @@ UNSAFE = {
     ".gitmodules": "git keeps",
     ".GitModules": "git keeps",
     "gitmod~1": "git keeps",
+    "GI7EBA~1": "git keeps",
     ".git.": "ends with a dot or a space",
     ".git ": "ends with a dot or a space",
     ".git::$INDEX_ALLOCATION": "a colon",

@@ -129,6 +129,8 @@ def test_hooks_and_configuration_from_outside_do_not_run(
     (tmp_path / "gitconfig").write_text(f"[core]\n\thooksPath = {hooks}\n[user]\n\tname = Mallory\n")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
     monkeypatch.setenv("GIT_DIR", "/nowhere")
+    monkeypatch.setenv("GIT_OBJECT_DIRECTORY", "/nowhere")
+    monkeypatch.setenv("GIT_COMMON_DIR", "/nowhere")
     monkeypatch.setenv("GIT_AUTHOR_NAME", "Mallory")
     head = repository.commit(FILES, info=describe())
     assert repository.history()[-1].id == head
@@ -181,9 +183,12 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         ProjectRepository.create(tmp_path / "file" / "repository")
 
 
-def test_a_stale_index_lock_does_not_stop_the_next_try(repository: ProjectRepository) -> None:
+@pytest.mark.parametrize(
+    "lock", ["index.lock", "HEAD.lock", "config.lock", "refs/heads/main.lock", "refs/scaffolder/pending.lock"]
+)
+def test_a_stale_lock_does_not_stop_the_next_try(repository: ProjectRepository, lock: str) -> None:
     repository.commit(FILES, info=describe())
-    (repository.directory / ".git" / "index.lock").write_text("")
+    (repository.directory / ".git" / lock).write_text("")
     (repository.directory / "litter.txt").write_text("not ours")
     repository.commit([make_file("more")], info=describe("more"))
     assert "litter.txt" not in read_tree(repository)

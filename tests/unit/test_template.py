@@ -75,6 +75,32 @@ def test_values_are_never_rendered(tmp_path: Path) -> None:
     assert render(template, name="{{ 7*7 }}{% raw %}") == {"a": b"{{ 7*7 }}{% raw %}", "{{ 7*7 }}{% raw %}.txt": b""}
 
 
+def test_keys_come_before_methods(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"data": {"type": "object"}}}
+    template = write_template(tmp_path, {"a.jinja": "{{ data.items }} {{ data.values }}"}, values=schema)
+    assert render(template, data={"items": 1, "values": 2}) == {"a": b"1 2"}
+
+
+def test_takes_plain_data_only(tmp_path: Path) -> None:
+    template = write_template(tmp_path, {"a.jinja": "{{ name.read_text() }}"}, values={"type": "object"})
+    with pytest.raises(TemplateError, match="takes plain data as values"):
+        render(template, name=Path("/etc/passwd"))
+
+
+@pytest.mark.parametrize("reference", ["file:///etc/hostname", "http://127.0.0.1:9/schema.json", "#/nowhere"])
+def test_a_schema_fetches_nothing(tmp_path: Path, reference: str) -> None:
+    schema = {"type": "object", "properties": {"name": {"$ref": reference}}}
+    template = write_template(tmp_path, {"a": ""}, values=schema)
+    with pytest.raises(TemplateError, match="leads nowhere inside the schema"):
+        render(template, name="x")
+
+
+def test_a_file_that_grows_over_the_limit_is_refused(tmp_path: Path) -> None:
+    template = write_template(tmp_path, {"a.jinja": "{{ 'x' * (10 * 1024 * 1024 + 1) }}"})
+    with pytest.raises(LimitExceededError, match="'a.jinja' became 10485761 bytes"):
+        render(template, name="x")
+
+
 def test_excluded_files_stay_out(tmp_path: Path) -> None:
     template = write_template(
         tmp_path, {"a.txt": "", "b.tmp": "", "c/d.tmp": "", "docs/internal/x": ""}, exclude=["*.tmp", "docs/internal"]

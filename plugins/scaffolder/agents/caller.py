@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
@@ -88,12 +88,13 @@ class AgentCaller:
             headers["Content-Type"] = "application/json"
             content = json.dumps(request.body, allow_nan=False).encode()
         deadline = time.monotonic() + self._settings.agent_timeout_seconds
-        with (
-            self._translated(),
-            self._client.stream(
-                request.method, request.path, params=list(request.query), headers=headers, content=content
-            ) as response,
-        ):
+        sent = self._client.build_request(
+            request.method, request.path, params=list(request.query), headers=headers, content=content
+        )
+        # The base URL is only a default to the client: an absolute path would carry the token elsewhere.
+        if not str(sent.url).startswith(f"{self._connection.base_url}/"):
+            raise AgentRejectedError(f"{self._name}: {_printable(request.path)!r} leads away from the agent")
+        with self._translated(), closing(self._client.send(sent, stream=True)) as response:
             if not response.is_success:
                 self._refuse(response, deadline)
             body = self._read(response, limit=self._settings.max_agent_response_size, deadline=deadline)
@@ -150,7 +151,11 @@ class AgentCaller:
             return "no reason given"
         detail = (problem.get("detail") or problem.get("title")) if isinstance(problem, dict) else None
         text = detail if isinstance(detail, str) else json.dumps(detail) if detail else "no reason given"
-        return _printable(text)[:_DETAIL_CHARACTERS]
+        return _printable(self._without_token(text))[:_DETAIL_CHARACTERS]
+
+    def _without_token(self, text: str) -> str:
+        # Some agents repeat the token that they refuse.
+        return text.replace(self._connection.token, "***") if self._connection.token else text
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

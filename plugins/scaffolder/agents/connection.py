@@ -79,7 +79,13 @@ def _base_url(conn_id: str, *, host: str | None, port: int | None, schema: str |
         declared = parts.port
     except ValueError:
         parts, declared = urlsplit(""), None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query or parts.fragment:
+    if (
+        parts.scheme not in {"http", "https"}
+        or not parts.hostname
+        or "@" in parts.netloc
+        or parts.query
+        or parts.fragment
+    ):
         raise AgentConfigurationError(
             f"connection {conn_id!r} names no agent: accepted as host is a URL such as 'https://agent.example.com' "
             "without user, query or fragment"

@@ -83,10 +83,15 @@ def build_request(operation: Operation, *, parameters: Mapping[str, Any], body: 
             headers.append((name, text))
         else:
             raise AgentRejectedError(f"parameter {name!r} goes into a {place}; accepted are path, query and header")
+    path = _server_prefix(operation.document) + path
+    if not path.startswith("/") or path.startswith("//") or any(part in {".", ".."} for part in path.split("/")):
+        raise AgentRejectedError(f"operation {operation.id!r} would go to {path!r}; accepted is a path below the agent")
+    if any(not text.isascii() or not text.isprintable() for _, text in headers):
+        raise AgentRejectedError(f"a header parameter of operation {operation.id!r} is not printable ASCII")
     return AgentRequest(
         operation_id=operation.id,
         method=operation.method,
-        path=_server_prefix(operation.document) + path,
+        path=path,
         query=tuple(query),
         headers=tuple(headers),
         body=body,

@@ -36,6 +36,10 @@ class AgentApiHook(BaseHook):
             raise AgentConfigurationError(
                 f"there is no connection {self.agent_conn_id!r}; accepted is one of type {self.conn_type!r}"
             ) from error
+        if connection.conn_type != self.conn_type:
+            raise AgentConfigurationError(
+                f"connection {self.agent_conn_id!r} is of type {connection.conn_type!r}; accepted is {self.conn_type!r}"
+            )
         return parse_connection(
             self.agent_conn_id,
             host=connection.host,

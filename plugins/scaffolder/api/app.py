@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from airflow.api_fastapi.core_api.security import get_user
@@ -11,11 +12,15 @@ from fastapi.responses import JSONResponse
 from scaffolder import errors
 from scaffolder.api import exports
 
+log = logging.getLogger(__name__)
+
 _STATUSES: Final[tuple[tuple[type[errors.ScaffolderError], int], ...]] = (
     (errors.RecordNotFoundError, 404),
     (errors.PermissionDeniedError, 403),
     (errors.ExportConflictError, 409),
     (errors.RecordsUnavailableError, 503),
+    (errors.SchemaVersionError, 503),
+    (errors.SettingsError, 500),
     (errors.PermanentError, 422),
     (errors.ScaffolderError, 502),
 )
@@ -38,5 +43,9 @@ def create_app() -> FastAPI:
 def answer_problem(_: Request, error: Exception) -> JSONResponse:
     """Answer an error of the package as ``application/problem+json`` (RFC 9457)."""
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
-    problem = {"type": "about:blank", "title": type(error).__name__, "status": status, "detail": str(error)}
+    if status >= 500:
+        log.error("A request failed: %s", error)
+    # What is wrong inside (hosts, users, settings) is for the log.
+    detail = str(error) if status < 500 else "The records cannot be read now; the API server's log says why"
+    problem = {"type": "about:blank", "title": type(error).__name__, "status": status, "detail": detail}
     return JSONResponse(problem, status_code=status, media_type="application/problem+json")

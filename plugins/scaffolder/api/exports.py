@@ -9,14 +9,15 @@ from uuid import UUID
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep
+from airflow.models.dag import DagModel
 from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse
 
 from scaffolder.config import get_settings
 from scaffolder.errors import RecordNotFoundError
 from scaffolder.generation.step_commit import get_project_directory
-from scaffolder.operators.run import may_read
 from scaffolder.records.hook import ProjectRecordsHook
+from scaffolder.records.membership import may_read
 from scaffolder.records.models import ExportStatus, RepositoryExport
 
 router = APIRouter(prefix="/exports", tags=["exports"])
@@ -32,7 +33,7 @@ def get_readable_export(export_id: UUID, user: GetUserDep) -> RepositoryExport:
     authorized = get_auth_manager().is_authorized_dag(
         method="GET",
         access_entity=DagAccessEntity.RUN,
-        details=DagDetails(id=generated_project.dag_id),
+        details=DagDetails(id=generated_project.dag_id, team_name=DagModel.get_team_name(generated_project.dag_id)),
         user=user,
     )
     if not (authorized and member):

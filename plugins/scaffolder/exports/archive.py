@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -41,22 +43,36 @@ class ArchiveExporter:
 
 
 def _write(path: Path, *, kind: str, request: ExportRequest) -> str:
-    # One name for the unfinished file: what a killed try left is overwritten by the next.
-    unfinished = path.with_name(f".unfinished-{path.name}")
+    _sweep(path, older_than_seconds=2 * request.settings.git_timeout_seconds)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_unfinished_prefix(path))
+    unfinished = Path(name)
     try:
-        with unfinished.open("wb") as output:
+        with os.fdopen(descriptor, "wb") as output:
             if kind == "zip":
                 request.repository.write_archive(request.commit, kind="zip", prefix=request.name, output=output)
             else:
                 _write_tar_gz(output, request)
             output.flush()
             os.fsync(output.fileno())
+        unfinished.chmod(0o644)
         unfinished.replace(path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
     with path.open("rb") as archive:
         return hashlib.file_digest(archive, "sha256").hexdigest()
+
+
+def _unfinished_prefix(path: Path) -> str:
+    return f".unfinished-{path.name}-"
+
+
+def _sweep(path: Path, *, older_than_seconds: int) -> None:
+    """Remove what killed tries have left; a younger file may be that of a try that still runs."""
+    oldest = time.time() - older_than_seconds
+    for leftover in path.parent.glob(f"{_unfinished_prefix(path)}*"):
+        if leftover.stat().st_mtime < oldest:
+            leftover.unlink(missing_ok=True)
 
 
 def _write_tar_gz(output: BinaryIO, request: ExportRequest) -> None:

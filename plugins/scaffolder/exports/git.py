@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from scaffolder.errors import (
     ExportConflictError,
@@ -20,14 +20,16 @@ from scaffolder.errors import (
     StorageError,
 )
 from scaffolder.exports.contract import ExportRequest, ExportResult, GitRemote, check_known_options
-from scaffolder.generation.repository import BRANCH, git_environment, last_line
+from scaffolder.generation.repository import BRANCH, forget_foreign_git_variables, git_environment, last_line
 
 SCHEMES: Final = ("file", "http", "https", "ssh")
 
 _REPOSITORY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_TRANSIENT = re.compile(
-    r"could not resolve host|connection (refused|timed out|reset)|failed to connect|operation timed out|early eof"
-    r"|the remote end hung up|error: 5\d\d|http (code )?5\d\d|returned error: (5\d\d|429)|gnutls_handshake",
+# What retrying cannot help, in git's own words; all else (resets, time-outs, 5xx) may pass.
+_PERMANENT = re.compile(
+    r"authentication failed|could not read (username|password)|terminal prompts disabled|permission denied|not found"
+    r"|does not exist|does not appear to be a git repository|hook declined|protected|remote rejected|access denied"
+    r"|returned error: 4(?!08|25|29)\d\d|host key verification failed|certificate|dubious ownership|unsupported",
     re.IGNORECASE,
 )
 _STALE = re.compile(r"stale info|fetch first|non-fast-forward|already exists", re.IGNORECASE)
@@ -82,8 +84,11 @@ def get_repository_url(remote: GitRemote, *, name: str) -> str:
             f"the git connection's host is {without_credentials(url)!r}; accepted is a URL with a scheme of "
             f"{list(SCHEMES)}, such as 'https://git.example.com/team/{{name}}.git'"
         )
-    if parts.password is not None or (parts.username is not None and parts.scheme != "ssh"):
-        raise ExportTargetError("the git connection's host has credentials in it; they belong in login and password")
+    login = parts.netloc.rpartition("@")[0]
+    if ":" in login or (login and parts.scheme != "ssh") or parts.query or parts.fragment:
+        raise ExportTargetError(
+            "the git connection's host has credentials or a query in it; credentials belong in login and password"
+        )
     return url
 
 
@@ -103,7 +108,7 @@ def _create_local_repository(url: str) -> None:
         return
     import git
 
-    directory = Path(parts.path)
+    directory = Path(unquote(parts.path))
     if (directory / "HEAD").is_file():
         return
     command = git.Git()
@@ -149,6 +154,7 @@ class _Git:
         import git
 
         directory = self._request.repository.directory
+        forget_foreign_git_variables()
         runner = git.Git(directory)
         with _askpass(self._remote) as (environment, descriptors):
             runner.update_environment(
@@ -166,16 +172,18 @@ class _Git:
                     )
                 )
             except git.GitCommandError as error:
-                raise self._translate(command, error.stderr) from error
+                # Not "from error": its text is what the host wrote, unread.
+                raise self._translate(command, error.stderr) from None
 
     def _translate(self, command: str, stderr: str) -> ScaffolderError:
-        reason = last_line(stderr)
-        message = f"git {command} at {self._url} failed: {reason}"
-        if _STALE.search(stderr):
+        # A host may repeat the password; the URL is ours and may hold any word.
+        told = stderr.replace(self._url, "the repository")
+        if self._remote.password:
+            told = told.replace(self._remote.password, "***")
+        message = f"git {command} at {self._url} failed: {last_line(told)}"
+        if _STALE.search(told):
             return ExportConflictError(f"{message}; somebody else has written there, so nothing was pushed")
-        if _TRANSIENT.search(stderr) or "kill_after_timeout" in stderr:
-            return HostUnavailableError(message)
-        return ExportRejectedError(message)
+        return ExportRejectedError(message) if _PERMANENT.search(told) else HostUnavailableError(message)
 
 
 @contextmanager

@@ -34,6 +34,11 @@ class GitRemoteHook(BaseHook):
             raise ExportTargetError(
                 f"there is no connection {self.target_conn_id!r}; accepted is one of type {self.conn_type!r}"
             ) from error
+        if connection.conn_type != self.conn_type:
+            raise ExportTargetError(
+                f"connection {self.target_conn_id!r} is of type {connection.conn_type!r}; accepted is "
+                f"{self.conn_type!r}"
+            )
         host = (connection.host or "").strip()
         if not host:
             raise ExportTargetError(

@@ -59,9 +59,10 @@ def export_generated_project(
     )
     try:
         result = exporter.export(request)
-    except ScaffolderError as error:
+    except BaseException as error:  # also a task that is told to stop: its export is over
         if not exported_before:
-            records.mark_export_failed(export.id, error=str(error))
+            reason = str(error) if isinstance(error, ScaffolderError) else type(error).__name__
+            records.mark_export_failed(export.id, error=reason)
         raise
     records.mark_exported(
         export.id,

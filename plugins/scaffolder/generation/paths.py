@@ -1,7 +1,7 @@
 """The rules a path must pass before it may become a file, whoever it comes from.
 
 Sources of the rules: git's own checks (``core.protectHFS``, ``core.protectNTFS``, fsck's ``hasDotgit``), Windows'
-reserved names (Microsoft, "Naming Files, Paths, and Namespaces") and Unicode's bidirectional controls (UAX #9).
+device names (Microsoft, "Naming Files, Paths, and Namespaces") and Unicode's bidirectional controls (UAX #9).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ MAX_PART_BYTES: Final = 255
 MAX_PATH_BYTES: Final = 4_096
 
 _DRIVE = re.compile(r"[A-Za-z]:")
-_GIT_SHORT_NAME = re.compile(r"git~\d+")
+# NTFS's short names of .git and .gitmodules
+_GIT_SHORT_NAME = re.compile(r"git~\d+|gitmod~\d+|gi7eba~\d")
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])( *\..*| *)", re.IGNORECASE)
 _BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _RESERVED: Final = frozenset({".git", ".gitmodules"})
@@ -108,7 +109,7 @@ def _is_ignorable(character: str) -> bool:
 
 def _is_reserved_by_git(part: str) -> bool:
     folded = fold(part)
-    return folded in _RESERVED or _GIT_SHORT_NAME.fullmatch(folded) is not None or folded.startswith("gitmod~")
+    return folded in _RESERVED or _GIT_SHORT_NAME.fullmatch(folded) is not None
 
 
 def fold(path: str) -> str:

@@ -6,6 +6,7 @@ input gives equal commit ids. Callers serialise writers (the records' row lock);
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,14 @@ _PENDING_REF: Final = "refs/scaffolder/pending"
 _EMPTY_TREE: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 # A tree may hold a .gitattributes; none of it may change bytes on the way out or leave files out.
 _ATTRIBUTES: Final = "* -text -eol -ident -filter -working-tree-encoding -export-ignore -export-subst\n"
+_LOCKS: Final = (
+    "index.lock",
+    "HEAD.lock",
+    "config.lock",
+    "packed-refs.lock",
+    f"{BRANCH}.lock",
+    f"{_PENDING_REF}.lock",
+)
 _CONFIG: Final = (
     ("core.hooksPath", "/dev/null"),
     ("core.protectHFS", "true"),
@@ -51,6 +60,7 @@ def git_environment() -> dict[str, str]:
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_CONFIG_COUNT": str(len(_CONFIG)),
         "LC_ALL": "C",
+        "TZ": "UTC",  # zip archives hold local times
     }
     for index, (key, value) in enumerate(_CONFIG):
         environment[f"GIT_CONFIG_KEY_{index}"] = key
@@ -63,6 +73,12 @@ class ByteSink(Protocol):
 
     def write(self, data: bytes, /) -> object:
         """Take `data`."""
+
+
+def forget_foreign_git_variables() -> None:
+    """Drop ``GIT_*`` variables from this process: GitPython hands on all it finds, and they redirect git."""
+    for name in [name for name in os.environ if name.startswith("GIT_") and name != "GIT_PYTHON_GIT_EXECUTABLE"]:
+        del os.environ[name]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +141,14 @@ class ProjectRepository:
         try:
             if not attributes.is_file():
                 directory.mkdir(parents=True, exist_ok=True)
+                repository._remove_stale_locks()
                 branch = BRANCH.removeprefix("refs/heads/")
                 repository._git("init", "--quiet", f"--initial-branch={branch}", "--template=")
                 attributes.parent.mkdir(exist_ok=True)
-                attributes.write_text(_ATTRIBUTES)
+                # It marks the repository as complete, so it appears last and whole.
+                unfinished = attributes.with_suffix(".unfinished")
+                unfinished.write_text(_ATTRIBUTES)
+                unfinished.replace(attributes)
         except OSError as error:
             raise StorageError(
                 f"the directory {str(directory)!r} cannot be written: {error.strerror}. Check "
@@ -192,6 +212,7 @@ class ProjectRepository:
         changed, otherwise one that takes its place, with the commits of later steps replayed on top. The working tree
         follows. Raises StorageError where the disk cannot be written.
         """
+        self._remove_stale_locks()
         history = self.history()
         old_head = history[-1].id if history else None
         steps = [commit.step_id for commit in history]
@@ -206,10 +227,13 @@ class ProjectRepository:
         self.checkout(new_head)
         return new_head
 
+    def _remove_stale_locks(self) -> None:
+        # A killed git leaves its locks behind; whoever holds the records' row lock is the only writer.
+        for name in _LOCKS:
+            (self.directory / ".git" / name).unlink(missing_ok=True)
+
     def checkout(self, commit: str) -> None:
         """Make the working tree what `commit` says; it is there for people to browse, nothing reads it."""
-        # A killed git leaves its lock behind; whoever holds the records' row lock is the only writer.
-        (self.directory / ".git" / "index.lock").unlink(missing_ok=True)
         self._git("reset", "--quiet", "--hard", commit)
         self._git("clean", "--quiet", "-ffdx")
 
@@ -301,6 +325,7 @@ class ProjectRepository:
     def _command(self, name: str) -> git.Git:
         import git
 
+        forget_foreign_git_variables()
         # Naming the repository keeps an inherited GIT_DIR out, and git from asking who owns the directory.
         location = {"GIT_DIR": str(self.directory / ".git")}
         if name != "init":

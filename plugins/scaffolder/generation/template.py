@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scaffolder.errors import LimitExceededError, TemplateError
 from scaffolder.generation.tree import GeneratedFile
+from scaffolder.json_schema import SchemaError, check_schema, find_violations
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -65,16 +66,19 @@ class Template:
         return sorted(files, key=lambda file: file.path)
 
     def _complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        import jsonschema
-
         properties = self.values_schema.get("properties", {})
         defaults = {name: schema["default"] for name, schema in properties.items() if "default" in schema}
-        complete = {**defaults, **values}
-        validator = jsonschema.Draft202012Validator(self.values_schema)
-        problems = sorted(
-            f"{'.'.join(str(part) for part in error.absolute_path) or 'values'}: {error.message[:500]}"
-            for error in validator.iter_errors(complete)
-        )
+        try:
+            # Plain data only: an object's methods would be callable from inside the sandbox.
+            complete: dict[str, Any] = json.loads(json.dumps({**defaults, **values}))
+            problems = sorted(
+                f"{'.'.join(str(part) for part in path) or 'values'}: {message}"
+                for path, message in find_violations(self.values_schema, complete)
+            )
+        except SchemaError as error:
+            raise TemplateError(f"template {self.name!r} has values whose schema cannot be used: {error}") from error
+        except (TypeError, ValueError) as error:
+            raise TemplateError(f"template {self.name!r} takes plain data as values: {error}") from error
         if problems:
             raise TemplateError(f"template {self.name!r} refuses its values: " + "; ".join(problems))
         return complete
@@ -140,6 +144,11 @@ class Template:
             except UnicodeDecodeError as error:
                 raise TemplateError(f"template {self.name!r}: {relative!r} is not UTF-8: {error}") from error
             content = self._render_text(environment, text, values, relative).encode("utf-8")
+            if len(content) > settings.max_file_size:
+                raise LimitExceededError(
+                    f"template {self.name!r}: {relative!r} became {len(content)} bytes, accepted are "
+                    f"{settings.max_file_size} (SCAFFOLDER_MAX_FILE_SIZE)"
+                )
         executable = bool(status.st_mode & stat.S_IXUSR)
         return GeneratedFile(path=path, content=content, origin=self.origin, executable=executable)
 
@@ -172,7 +181,6 @@ def find_template(name: str, *, templates_dir: Path) -> Template:
 
 
 def _load(definition: Path) -> Template:
-    import jsonschema
     import yaml
 
     try:
@@ -192,9 +200,9 @@ def _load(definition: Path) -> Template:
     if not isinstance(exclude, list) or not all(isinstance(pattern, str) for pattern in exclude):
         raise TemplateError(f"{definition}: exclude is {exclude!r}; accepted is a list of patterns")
     try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        raise TemplateError(f"{definition}: values is no JSON Schema: {error.message}") from error
+        check_schema(schema)
+    except SchemaError as error:
+        raise TemplateError(f"{definition}: values is no JSON Schema: {error}") from error
     return Template(
         directory=definition.parent,
         name=name,
@@ -207,10 +215,9 @@ def _load(definition: Path) -> Template:
 
 def make_environment() -> Environment:
     """Return the sandbox templates are rendered in: no loader, no undefined values, nothing to mutate."""
-    from jinja2 import StrictUndefined
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from scaffolder.sandbox import DataEnvironment
 
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    environment = DataEnvironment()
     environment.filters.update(to_json=_to_json, to_toml=_to_toml, snake=to_snake, kebab=to_kebab, pascal=to_pascal)
     return environment
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from scaffolder.operators.step import SHARED_FIELDS, Step, StepOperator
+from scaffolder.operators.names import SHARED_FIELDS
+from scaffolder.operators.step import Step, StepOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _SMALL_CHARACTERS: Final = 200
+_SMALL_COUNT: Final = 50
 
 
 class AgentApiCallOperator(StepOperator):
@@ -19,7 +21,7 @@ class AgentApiCallOperator(StepOperator):
     The request is checked against the agent's own OpenAPI description before it is sent. The response is kept in the
     records; XCom gets ``{"agent_call_id", "operation", "http_status", "values"}``, which `FileGenerationOperator`
     accepts as `files`. ``values`` are the response's own small values: numbers, booleans, strings of up to 200
-    characters.
+    characters; 50 at the most.
 
     :param agent_conn_id: a connection of type ``agent_api``.
     :param operation: the operation's id in the agent's description. (templated)
@@ -81,8 +83,10 @@ class AgentApiCallOperator(StepOperator):
 def _small_values(response: Any) -> dict[str, Any]:
     if not isinstance(response, Mapping):
         return {}
-    return {
-        name: value
+    small = [
+        (name, value)
         for name, value in response.items()
-        if isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= _SMALL_CHARACTERS)
-    }
+        if len(name) <= _SMALL_CHARACTERS
+        and (isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= _SMALL_CHARACTERS))
+    ]
+    return dict(small[:_SMALL_COUNT])

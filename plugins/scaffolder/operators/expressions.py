@@ -15,7 +15,8 @@ from scaffolder.errors import ExpressionError
 
 if TYPE_CHECKING:
     from jinja2 import nodes
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    from scaffolder.sandbox import DataEnvironment
 
 VARIABLES: Final = ("params", "run", "steps")
 
@@ -129,8 +130,7 @@ def _references(ast: nodes.Template) -> Iterator[tuple[str, str]]:
                 yield node.node.name, node.arg.value
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    from jinja2 import StrictUndefined
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+def _environment() -> DataEnvironment:
+    from scaffolder.sandbox import DataEnvironment
 
-    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
+    return DataEnvironment()

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from scaffolder.errors import InvalidParametersError
-from scaffolder.operators.step import SHARED_FIELDS, Step, StepOperator, resolve_output
+from scaffolder.operators.names import SHARED_FIELDS
+from scaffolder.operators.step import Step, StepOperator, resolve_output
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -10,7 +10,15 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from scaffolder.config import get_settings
 from scaffolder.errors import InvalidParametersError
-from scaffolder.operators.run import DEFAULT_PROJECT, open_generated_project, read_identity
+from scaffolder.json_schema import find_violations
+from scaffolder.operators.run import (
+    DEFAULT_PROJECT,
+    find_name_flaw,
+    find_or_open,
+    find_slug_flaw,
+    open_generated_project,
+    read_identity,
+)
 from scaffolder.operators.step import failing_at_once
 from scaffolder.records.hook import DEFAULT_CONN_ID, ProjectRecordsHook
 
@@ -106,6 +114,8 @@ class FinishGeneratedProjectOperator(BaseOperator):
                 listing = ", ".join(f"{step_id} ({state or 'not run'})" for step_id, state in unfinished.items())
                 records.mark_failed(generated_project.id, error=f"steps that did not succeed: {listing}")
                 raise AirflowFailException(records.get_generated_project(generated_project.id).error or listing)
+            # A failed run whose steps were mended by hand and whose finaliser was cleared goes on.
+            find_or_open(records, identity, project="", name="", writes_files=False)
             records.mark_ready(generated_project.id, retention_days=get_settings().generated_projects_retention_days)
         self.log.info("Generated project %s is ready", generated_project.id)
         return {"generated_project_id": str(generated_project.id), "status": "ready"}
@@ -113,8 +123,6 @@ class FinishGeneratedProjectOperator(BaseOperator):
 
 def find_param_problems(params: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, str]:
     """Return a sentence for every parameter that is unknown, missing or refused by its JSON Schema, by its name."""
-    import jsonschema
-
     problems = {
         name: f"unknown parameter {name!r}; accepted are {sorted(schemas)}"
         for name in sorted(set(params) - set(schemas))
@@ -122,12 +130,9 @@ def find_param_problems(params: Mapping[str, Any], schemas: Mapping[str, Any]) -
     for name, schema in schemas.items():
         if name not in params:
             problems[name] = f"parameter {name!r} is missing"
-            continue
-        errors = jsonschema.Draft202012Validator(schema).iter_errors(params[name])
-        if sentences := [_shorten(error.message) for error in errors]:
+        elif sentences := [message for _, message in find_violations(schema, params[name])]:
             problems[name] = f"parameter {name!r}: " + ", ".join(sentences)
+    for name, check in (("name", find_name_flaw), ("project", find_slug_flaw)):
+        if name in schemas and name not in problems and (flaw := check(params[name])):
+            problems[name] = f"parameter {name!r}: {flaw}"
     return problems
-
-
-def _shorten(message: str) -> str:
-    return message if len(message) <= 300 else f"{message[:120]} ... {message[-170:]}"

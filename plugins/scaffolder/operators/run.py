@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid5
 
-from scaffolder.errors import PermissionDeniedError
-from scaffolder.records.models import GeneratedProject, GeneratedProjectStatus, MemberRole, RunIdentity
+from scaffolder.errors import InvalidParametersError
+from scaffolder.records.membership import check_may_generate
+from scaffolder.records.models import GeneratedProject, GeneratedProjectStatus, RunIdentity
 from scaffolder.records.store import ProjectRecords
 
 if TYPE_CHECKING:
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
 DEFAULT_PROJECT: Final = "default"
 
 _NAMESPACE: Final = UUID("7d6d8a3e-52c1-5b0e-9a53-1f2f5b3c6a10")
-_MAY_GENERATE: Final = frozenset({MemberRole.MEMBER, MemberRole.OWNER})
+# Names become directories, archives' names and repositories' names.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,249}")
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 def read_identity(context: Context) -> RunIdentity:
@@ -45,9 +49,14 @@ def open_generated_project(
 ) -> GeneratedProject:
     """Record the run's generated project, or take up the one of an earlier try, and set it ``generating``.
 
-    Raises PermissionDeniedError where the triggering user may not generate into `project`.
+    Raises InvalidParametersError for a name or project that cannot be one, and PermissionDeniedError where the
+    triggering user may not generate into `project`.
     """
-    check_membership(records, project, username=run.triggered_by)
+    if flaw := find_slug_flaw(project):
+        raise InvalidParametersError(f"project {flaw}")
+    if flaw := find_name_flaw(name):
+        raise InvalidParametersError(f"name {flaw}")
+    check_may_generate(records, project, username=run.triggered_by)
     return records.open_generated_project(
         get_generated_project_id(run), project=project, name=name, workflow=workflow, params=params, run=run
     )
@@ -70,21 +79,11 @@ def find_or_open(
     )
 
 
-def check_membership(records: ProjectRecords, project: str, *, username: str | None) -> None:
-    """Raise PermissionDeniedError where `username` may not generate into `project`.
-
-    A project without members is open to whoever may trigger the workflow. Runs that no user triggered (schedules)
-    act for the DAG's author and may generate into open projects only.
-    """
-    members, role = records.get_membership(project, username=username)
-    if members and role not in _MAY_GENERATE:
-        raise PermissionDeniedError(
-            f"user {username!r} is {role.value if role else 'no member'} of project {project!r}; accepted are "
-            f"{sorted(role.value for role in _MAY_GENERATE)}"
-        )
+def find_name_flaw(name: Any) -> str | None:
+    """Return why `name` cannot be a generated project's, or None where it can."""
+    return None if isinstance(name, str) and _NAME.fullmatch(name) else f"{name!r}; accepted is {_NAME.pattern}"
 
 
-def may_read(records: ProjectRecords, project: str, *, username: str | None) -> bool:
-    """Say whether `username` may see `project`: its members, and everyone where it has none."""
-    members, role = records.get_membership(project, username=username)
-    return not members or role is not None
+def find_slug_flaw(slug: Any) -> str | None:
+    """Return why `slug` cannot be a project's, or None where it can."""
+    return None if isinstance(slug, str) and _SLUG.fullmatch(slug) else f"{slug!r}; accepted is {_SLUG.pattern}"

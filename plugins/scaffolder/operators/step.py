@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from airflow.sdk import BaseOperator
@@ -15,15 +15,14 @@ from airflow.sdk.exceptions import AirflowFailException
 from scaffolder.config import Settings, get_settings
 from scaffolder.errors import PermanentError, ScaffolderError
 from scaffolder.operators import expressions
+from scaffolder.operators.names import SHARED_FIELDS
 from scaffolder.operators.run import DEFAULT_PROJECT, find_or_open, read_identity
 from scaffolder.records.hook import DEFAULT_CONN_ID, ProjectRecordsHook
 from scaffolder.records.models import GeneratedProject
-from scaffolder.records.store import ProjectRecords
+from scaffolder.records.store import ProjectRecords, step_error_prefix
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-SHARED_FIELDS: Final = ("project", "project_name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +87,9 @@ class StepOperator(BaseOperator):
                     settings=settings,
                 )
                 with self._recording_errors(step):
-                    return self.execute_step(step, context)
+                    output = self.execute_step(step, context)
+                    records.clear_error(generated_project.id, step_id=step.id)
+                    return output
 
     def evaluate(self, value: Any, step: Step, context: Context) -> Any:
         """Return `value` with the expressions of a workflow computed; values of other DAGs come back unchanged."""
@@ -110,7 +111,7 @@ class StepOperator(BaseOperator):
         except Exception as error:
             reason = f"{type(error).__name__}: {error}" if isinstance(error, ScaffolderError) else type(error).__name__
             try:
-                step.records.record_error(step.generated_project.id, error=f"step {step.id!r} failed: {reason}")
+                step.records.record_error(step.generated_project.id, error=step_error_prefix(step.id) + reason)
             except ScaffolderError as second:
                 self.log.warning("The error could not be recorded: %s", second)
             raise

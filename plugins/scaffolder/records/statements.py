@@ -75,6 +75,20 @@ UPDATE_ERROR: Final[LiteralString] = """
 UPDATE generated_project SET error = %(error)s WHERE id = %(id)s AND status IN ('pending', 'generating')
 """
 
+CLEAR_ERROR: Final[LiteralString] = """
+UPDATE generated_project SET error = NULL WHERE id = %(id)s AND starts_with(error, %(prefix)s)
+"""
+
+FAIL_OPEN_AGENT_CALLS: Final[LiteralString] = """
+UPDATE agent_call SET status = 'failed', error = 'its task was killed'
+WHERE generated_project_id = %(id)s AND status = 'pending'
+"""
+
+FAIL_OPEN_EXPORTS: Final[LiteralString] = """
+UPDATE repository_export SET status = 'failed', error = 'its task was killed'
+WHERE generated_project_id = %(id)s AND status IN ('pending', 'exporting')
+"""
+
 UPDATE_HEAD: Final[LiteralString] = """
 UPDATE generated_project g
 SET head_commit = %(head_commit)s, file_count = f.file_count, size_bytes = f.size_bytes
@@ -103,14 +117,13 @@ INSERT INTO agent_call (id, generated_project_id, step_id, connection, operation
 VALUES (%(id)s, %(generated_project_id)s, %(step_id)s, %(connection)s, %(operation)s, %(request_digest)s)
 ON CONFLICT (id) DO UPDATE
 SET connection = excluded.connection, operation = excluded.operation, request_digest = excluded.request_digest,
-    status = 'pending', http_status = NULL, response = NULL, error = NULL, latency_ms = NULL,
-    attempts = agent_call.attempts + 1
+    status = 'pending', error = NULL, latency_ms = NULL, attempts = agent_call.attempts + 1
 """
 
 UPDATE_AGENT_CALL: Final[LiteralString] = """
 UPDATE agent_call
-SET status = %(status)s, http_status = %(http_status)s, response = %(response)s, error = %(error)s,
-    latency_ms = %(latency_ms)s
+SET status = %(status)s, http_status = coalesce(%(http_status)s, http_status),
+    response = coalesce(%(response)s, response), error = %(error)s, latency_ms = %(latency_ms)s
 WHERE id = %(id)s
 """
 

@@ -51,7 +51,9 @@ def translated_errors() -> Iterator[None]:
     except pg.CheckViolation as error:
         if error.diag.constraint_name == "status_transition":
             raise StatusTransitionError(str(error.diag.message_primary)) from error
-        raise
+        raise InvalidParametersError(f"the records refuse a value: {error.diag.message_primary}") from error
+    except (psycopg.IntegrityError, psycopg.DataError) as error:
+        raise InvalidParametersError(f"the records refuse a value: {error.diag.message_primary}") from error
     except (pg.UndefinedTable, pg.UndefinedColumn, pg.UndefinedFunction) as error:
         raise SchemaVersionError(
             f"the records' database lacks what this version needs ({error.diag.message_primary}): "
@@ -153,11 +155,26 @@ class ProjectRecords:
 
     def mark_ready(self, generated_project_id: UUID, *, retention_days: int) -> None:
         """Finish a generated project; it expires `retention_days` from now, by the database's clock."""
-        self._execute(statements.UPDATE_TO_READY, {"id": generated_project_id, "retention_days": retention_days})
+        with self.transaction():
+            self._execute(statements.UPDATE_TO_READY, {"id": generated_project_id, "retention_days": retention_days})
+            self._settle(generated_project_id)
 
     def mark_failed(self, generated_project_id: UUID, *, error: str) -> bool:
         """Set ``failed`` where it is still under way. The first recorded error stays. Return whether it was."""
-        return self._execute(statements.UPDATE_TO_FAILED, {"id": generated_project_id, "error": _printable(error)}) > 0
+        with self.transaction():
+            values = {"id": generated_project_id, "error": _printable(error)}
+            was_under_way = self._execute(statements.UPDATE_TO_FAILED, values) > 0
+            self._settle(generated_project_id)
+        return was_under_way
+
+    def _settle(self, generated_project_id: UUID) -> None:
+        """Fail the calls and exports that a killed task left open: the run is over, nobody completes them."""
+        self._execute(statements.FAIL_OPEN_AGENT_CALLS, {"id": generated_project_id})
+        self._execute(statements.FAIL_OPEN_EXPORTS, {"id": generated_project_id})
+
+    def clear_error(self, generated_project_id: UUID, *, step_id: str) -> None:
+        """Forget the error of an earlier try of `step_id`: the step has succeeded."""
+        self._execute(statements.CLEAR_ERROR, {"id": generated_project_id, "prefix": step_error_prefix(step_id)})
 
     def record_error(self, generated_project_id: UUID, *, error: str) -> None:
         """Keep the last error of a generated project that is under way."""
@@ -340,6 +357,11 @@ class ProjectRecords:
         if not found:
             raise RecordNotFoundError(f"there is no {subject} {str(key)!r}")
         return found[0]
+
+
+def step_error_prefix(step_id: str) -> str:
+    """Return how the recorded error of a step begins."""
+    return f"step {step_id!r} failed: "
 
 
 def _factory(kind: type[Row]) -> Any:

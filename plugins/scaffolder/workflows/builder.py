@@ -12,7 +12,8 @@ from scaffolder.operators.generated_project import (
     FinishGeneratedProjectOperator,
     OpenGeneratedProjectOperator,
 )
-from scaffolder.workflows.definition import FINISHING_TASK, OPENING_TASK, WorkflowDefinition
+from scaffolder.operators.names import FINISHING_TASK, OPENING_TASK
+from scaffolder.workflows.definition import WorkflowDefinition
 from scaffolder.workflows.step_types import get_operator
 
 TAG = "scaffolder"

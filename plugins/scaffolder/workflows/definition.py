@@ -9,16 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-import jsonschema
 import yaml
 from pydantic import ValidationError
 
 from scaffolder.config import Settings
 from scaffolder.errors import ScaffolderError, WorkflowDefinitionError
+from scaffolder.json_schema import SchemaError, check_schema, find_violations
+from scaffolder.operators.names import FINISHING_TASK, OPENING_TASK
 from scaffolder.workflows.step_types import STEP_TYPES, StepDefinition
 
-OPENING_TASK: Final = "open_generated_project"
-FINISHING_TASK: Final = "finish_generated_project"
 PROJECT_PARAM: Final[Mapping[str, Any]] = {
     "type": "string",
     "title": "Project",
@@ -30,6 +29,7 @@ PROJECT_PARAM: Final[Mapping[str, Any]] = {
 _KEYS: Final = ("id", "title", "description", "params", "steps")
 _ID = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _MAX_BYTES: Final = 1_048_576
+_MAX_NODES: Final = 20_000
 
 Location = tuple[str | int, ...]
 
@@ -93,6 +93,8 @@ class _Reader:
         self._settings = settings
         self._problems: list[tuple[int, str]] = []
         self._lines: dict[Location, int] = {}
+        self._ancestors: list[yaml.Node] = []
+        self._count = 0
 
     def read(self) -> WorkflowDefinition:
         data = self._parse()
@@ -124,17 +126,35 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise WorkflowDefinitionError([f"{self._path}:{line}: is no YAML: {error.problem}"]) from error
-        except (yaml.YAMLError, OSError) as error:
+        except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
             raise WorkflowDefinitionError([f"{self._path}:1: cannot be read: {error}"]) from error
 
     def _index(self, node: yaml.Node | None, location: Location) -> None:
         """Keep the line of every key and item, and refuse keys that are there twice."""
         if node is None:
             return
+        if node in self._ancestors:
+            raise WorkflowDefinitionError(
+                [f"{self._path}:{node.start_mark.line + 1}: an alias leads back to where it stands"]
+            )
+        self._count += 1
+        if self._count > _MAX_NODES:
+            raise WorkflowDefinitionError(
+                [f"{self._path}:{node.start_mark.line + 1}: has more than {_MAX_NODES} values, aliases counted"]
+            )
+        self._ancestors.append(node)
+        self._index_children(node, location)
+        self._ancestors.pop()
+
+    def _index_children(self, node: yaml.Node, location: Location) -> None:
         self._lines.setdefault(location, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             seen: set[str] = set()
             for key, value in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    raise WorkflowDefinitionError(
+                        [f"{self._path}:{key.start_mark.line + 1}: a key is a list or mapping; accepted is text"]
+                    )
                 here = (*location, str(key.value))
                 self._lines[here] = key.start_mark.line + 1
                 if key.value in seen:
@@ -188,13 +208,11 @@ class _Reader:
 
     def _check_param(self, here: Location, name: str, schema: Mapping[str, Any]) -> None:
         try:
-            jsonschema.Draft202012Validator.check_schema(schema)
-        except jsonschema.SchemaError as error:
-            self._add((*here, *error.absolute_path), f"parameter {name!r} is no JSON Schema: {error.message}")
-            return
-        if "default" in schema:
-            for flaw in jsonschema.Draft202012Validator(schema).iter_errors(schema["default"]):
-                self._add((*here, "default"), f"parameter {name!r} refuses its own default: {flaw.message}")
+            check_schema(schema)
+            for _, flaw in find_violations(schema, schema["default"]) if "default" in schema else ():
+                self._add((*here, "default"), f"parameter {name!r} refuses its own default: {flaw}")
+        except SchemaError as error:
+            self._add((*here, *error.path), f"parameter {name!r} is no JSON Schema: {error}")
 
     def _build_steps(self, data: Any) -> list[StepDefinition]:
         if not isinstance(data, list) or not data:
@@ -213,7 +231,7 @@ class _Reader:
             self._add(here, f"step is {data!r}; accepted is a mapping with id and type")
             return None
         name = f"step {data.get('id', here[-1])!r}"
-        if data.get("type") not in STEP_TYPES:
+        if not isinstance(data.get("type"), str) or data["type"] not in STEP_TYPES:
             self._add((*here, "type"), f"{name}: type is {data.get('type')!r}; accepted are {sorted(STEP_TYPES)}")
             return None
         model = STEP_TYPES[data["type"]][0]

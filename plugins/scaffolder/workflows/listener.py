@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.listeners import hookimpl
 
+from scaffolder.operators.names import FINISHING_TASK, SHARED_FIELDS
+
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
+
+    from scaffolder.records.models import GeneratedProject
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +44,7 @@ def _finish(dag_run: DagRun, msg: str, *, succeeded: bool) -> None:
             found = records.find_generated_project(dag_run.dag_id, dag_run.run_id)
             if found is None or found.status not in {GeneratedProjectStatus.PENDING, GeneratedProjectStatus.GENERATING}:
                 return
-            if succeeded:
+            if succeeded and _is_complete(dag_run, found):
                 retention_days = get_settings().generated_projects_retention_days
                 records.mark_ready(found.id, retention_days=retention_days)
             else:
@@ -49,11 +53,20 @@ def _finish(dag_run: DagRun, msg: str, *, succeeded: bool) -> None:
         log.exception("The generated project of run %r of %r could not be finished", dag_run.run_id, dag_run.dag_id)
 
 
+def _is_complete(dag_run: DagRun, found: GeneratedProject) -> bool:
+    """Say whether a successful run has done its work; a run may be marked successful long before.
+
+    In a workflow's DAG the finaliser says so. Elsewhere there must be a commit and no step's error.
+    """
+    dag: Any = getattr(dag_run, "dag", None)
+    if dag is not None and FINISHING_TASK in dag.task_dict:
+        return False
+    return found.head_commit is not None and found.error is None
+
+
 def _has_our_tasks(dag_run: DagRun) -> bool:
     dag: Any = getattr(dag_run, "dag", None)
     if dag is None:
         return True
-    return any(
-        str(getattr(task, "_task_module", None) or type(task).__module__).startswith("scaffolder.operators")
-        for task in dag.task_dict.values()
-    )
+    # Known by what all our operators template: somebody's subclass of them has a module of its own.
+    return any(set(SHARED_FIELDS) <= set(task.template_fields) for task in dag.task_dict.values())

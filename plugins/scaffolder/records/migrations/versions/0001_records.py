@@ -12,7 +12,7 @@ depends_on = None
 TABLES = """
 CREATE TABLE project (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    slug text NOT NULL UNIQUE CHECK (slug ~ '^[a-z0-9][a-z0-9-]{0,62}$'),
+    slug text NOT NULL UNIQUE CHECK (slug ~ '\\A[a-z0-9][a-z0-9-]{0,62}\\Z'),
     name text NOT NULL,
     created_by text,
     created_at timestamptz NOT NULL DEFAULT now()
@@ -29,7 +29,7 @@ CREATE TABLE project_member (
 CREATE TABLE generated_project (
     id uuid PRIMARY KEY,
     project_id bigint NOT NULL REFERENCES project,
-    name text NOT NULL,
+    name text NOT NULL CHECK (name ~ '\\A[A-Za-z0-9][A-Za-z0-9._-]{0,249}\\Z'),
     workflow text NOT NULL,
     dag_id text NOT NULL,
     run_id text NOT NULL,
