@@ -41,9 +41,12 @@ class Browser:
         self.url = live.airflow.url
 
     def wait(self, condition: Callable[[Any], Any]) -> Any:
+        from selenium.common import ElementClickInterceptedException, StaleElementReferenceException
         from selenium.webdriver.support.ui import WebDriverWait
 
-        return WebDriverWait(self.driver, 60).until(condition)
+        # The page draws itself again while it loads: what was found may be gone or covered a moment later.
+        passing = (StaleElementReferenceException, ElementClickInterceptedException)
+        return WebDriverWait(self.driver, 60, ignored_exceptions=passing).until(condition)
 
     def open(self, path: str) -> None:
         self.driver.get(self.url + path)
@@ -53,13 +56,22 @@ class Browser:
 
         return self.wait(lambda driver: driver.find_element(By.CSS_SELECTOR, css))
 
-    def find_text(self, tag: str, text: str, *, last: bool = False) -> Any:
+    def find_text(self, tag: str, text: str) -> Any:
+        return self.wait(lambda _: self._matching(tag, text))[0]
+
+    def click_text(self, tag: str, text: str, *, last: bool = False) -> None:
+        def click(_: Any) -> bool:
+            found = self._matching(tag, text)
+            if found:
+                found[-1 if last else 0].click()
+            return bool(found)
+
+        self.wait(click)
+
+    def _matching(self, tag: str, text: str) -> list[Any]:
         from selenium.webdriver.common.by import By
 
-        def matching(driver: Any) -> list[Any]:
-            return [one for one in driver.find_elements(By.TAG_NAME, tag) if one.text.strip() == text]
-
-        return self.wait(matching)[-1 if last else 0]
+        return [one for one in self.driver.find_elements(By.TAG_NAME, tag) if one.text.strip() == text]
 
     def log_in(self, username: str, password: str) -> None:
         self.open("/")
@@ -99,12 +111,12 @@ def test_a_user_fills_in_the_form_watches_the_grid_and_downloads_the_archive(
     live.rest.wait_for_dag("openapi_service")
     before = {run["dag_run_id"] for run in live.rest.get("/dags/openapi_service/dagRuns")["dag_runs"]}
     browser.open("/dags/openapi_service")
-    browser.find_text("button", "Trigger").click()
+    browser.click_text("button", "Trigger")
     browser.fill("[name=element_name]", "from-the-form")
     browser.fill("[name=element_document]", (CHECKOUT / "examples" / "openapi" / "bookings.yaml").read_text())
     assert browser.find("[name=element_project]").get_attribute("value") == "default"
     browser.save_screenshot("form")
-    browser.find_text("button", "Trigger", last=True).click()
+    browser.click_text("button", "Trigger", last=True)
 
     def find_new() -> list[str]:
         runs = live.rest.get("/dags/openapi_service/dagRuns", order_by="-run_after")["dag_runs"]
@@ -121,7 +133,7 @@ def test_a_user_fills_in_the_form_watches_the_grid_and_downloads_the_archive(
     assert browser.find_text("a", "Models and routes")
     browser.save_screenshot("grid")
     browser.open(f"{path}/tasks/publish/details")
-    browser.find_text("a", "Archive or repository").click()
+    browser.click_text("a", "Archive or repository")
     name = f"from-the-form-{str(project.head_commit)[:12]}.zip"
     browser.wait(lambda _: (tmp_path / name).is_file())
     archive = Path(run.read("exports")[0].archive_path)
@@ -130,7 +142,7 @@ def test_a_user_fills_in_the_form_watches_the_grid_and_downloads_the_archive(
 
 def test_the_connection_form_knows_our_connection_types(browser: Browser) -> None:
     browser.open("/connections")
-    browser.find_text("button", "Add Connection").click()
+    browser.click_text("button", "Add Connection")
     browser.find("input[role=combobox]").send_keys("agent_api\n")
     assert browser.find_text("label", "Base URL")
     assert browser.find_text("label", "Bearer token")
