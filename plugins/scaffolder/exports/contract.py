@@ -1,8 +1,8 @@
-"""What an exporter is, and the registry of those there are."""
+"""What an exporter is: the contract, and what passes through it. `registry` knows those there are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,17 +54,6 @@ class Exporter(Protocol):
 
     def export(self, request: ExportRequest) -> ExportResult:
         """Put `request.commit` there. Raises the errors of ``scaffolder.errors`` that speak of exports."""
-
-
-def get_exporter(target: str) -> Exporter:
-    """Return the exporter for `target`. Raises ExportTargetError naming those there are."""
-    from scaffolder.exports.archive import ArchiveExporter
-    from scaffolder.exports.git import GitExporter
-
-    exporters: dict[str, Callable[[], Exporter]] = {"archive": ArchiveExporter, "git": GitExporter}
-    if target not in exporters:
-        raise ExportTargetError(f"target {target!r}; accepted are {sorted(exporters)}")
-    return exporters[target]()
 
 
 def check_known_options(target: str, options: Mapping[str, Any], accepted: Mapping[str, str]) -> None:

@@ -10,7 +10,8 @@ from uuid import UUID, uuid5
 
 from scaffolder.config import Settings
 from scaffolder.errors import ExportConflictError, ExportTargetError, ScaffolderError
-from scaffolder.exports.contract import Exporter, ExportRequest, GitRemote, get_exporter
+from scaffolder.exports.contract import Exporter, ExportRequest, GitRemote
+from scaffolder.exports.registry import get_exporter
 from scaffolder.generation.step_commit import get_project_directory, get_repository
 from scaffolder.records.models import ExportStatus, GeneratedProject, GeneratedProjectStatus, RepositoryExport
 from scaffolder.records.store import ProjectRecords

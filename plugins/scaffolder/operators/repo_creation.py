@@ -79,8 +79,8 @@ class RepoCreationOperator(StepOperator):
         }
 
     def _get_remote(self, target: str, step: Step, context: Context) -> GitRemote | None:
-        from scaffolder.exports.contract import get_exporter
         from scaffolder.exports.hook import GitRemoteHook
+        from scaffolder.exports.registry import get_exporter
 
         conn_id = self.evaluate(self.target_conn_id, step, context)
         if not conn_id or not get_exporter(target).needs_connection:

@@ -87,7 +87,7 @@ class RepoCreationStep(StepDefinition):
 
     def check(self, settings: Settings) -> None:
         """See the base class."""
-        from scaffolder.exports.contract import get_exporter
+        from scaffolder.exports.registry import get_exporter
 
         if isinstance(compile_value(self.target), Expression):
             return
