@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
+import psycopg
 import pytest
 
-from scaffolder.records.models import AgentCallStatus, ExportStatus, GeneratedProjectStatus
-from tests.acceptance.conftest import Live
+from scaffolder.records.models import AgentCallStatus, ExportStatus, GeneratedProjectStatus, MemberRole
+from scaffolder.records.store import ProjectRecords
+from tests.acceptance.conftest import Live, Run
 from tests.servers import json_answer
 
 FILES = [{"path": "README.md", "content": "{{7*7}} $Id$\r\n"}, {"path": "bin/run", "content": "#!", "executable": True}]
@@ -209,7 +211,23 @@ def test_a_broken_workflow_is_an_import_error_and_the_others_run(live: Live) -> 
     )
 
 
-def wait_for(condition: Callable[[], bool], *, timeout_seconds: float = 30) -> None:
-    from local_airflow.airflow_rest import wait_until
+def test_a_project_with_members_is_for_them_alone(live: Live) -> None:
+    live.agent.answer(GOOD)
+    with psycopg.connect(live.records_postgres.url("scaffolder"), autocommit=True) as connection:
+        ProjectRecords(connection).add_member("payments", username="admin", role=MemberRole.OWNER)
+    run = live.run("steps", name="private", project="payments")
+    assert run.generated_project.project == "payments"
+    path = f"/scaffolder/api/v1/exports/{run.read('exports')[0].id}/archive"
+    assert live.rest.request("GET", path).status_code == 200
+    refused = live.airflow.rest_as("ada").request("GET", path)
+    missing = live.airflow.rest_as("ada").request("GET", path.replace(str(run.read("exports")[0].id), str(uuid4())))
+    assert (refused.status_code, missing.status_code) == (404, 404)
+    assert refused.headers["content-type"] == "application/problem+json"
 
-    assert wait_until(condition, timeout_seconds=timeout_seconds)
+    run_id = live.airflow.rest_as("ada").trigger("steps", conf={"name": "theirs", "project": "payments"})
+    theirs = Run(live, "steps", run_id).wait()
+    assert theirs.state == "failed"
+    assert "PermissionDeniedError: user 'ada' is no member of project 'payments'" in theirs.log(
+        "open_generated_project"
+    )
+    assert theirs.read("generated_project") is None
