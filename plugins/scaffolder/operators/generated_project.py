@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from scaffolder.config import get_settings
 from scaffolder.errors import InvalidParametersError
-from scaffolder.json_schema import find_violations
+from scaffolder.json_schema import SchemaError, find_violations
 from scaffolder.operators.run import (
     DEFAULT_PROJECT,
     find_name_flaw,
@@ -130,7 +130,12 @@ def find_param_problems(params: Mapping[str, Any], schemas: Mapping[str, Any]) -
     for name, schema in schemas.items():
         if name not in params:
             problems[name] = f"parameter {name!r} is missing"
-        elif sentences := [message for _, message in find_violations(schema, params[name])]:
+            continue
+        try:
+            sentences = [message for _, message in find_violations(schema, params[name])]
+        except SchemaError as error:
+            sentences = [f"its schema cannot be used: {error}"]
+        if sentences:
             problems[name] = f"parameter {name!r}: " + ", ".join(sentences)
     for name, check in (("name", find_name_flaw), ("project", find_slug_flaw)):
         if name in schemas and name not in problems and (flaw := check(params[name])):
