@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable
 from itertools import chain
-from re import _constants as sre  # type: ignore[attr-defined]
-from re import _parser  # type: ignore[attr-defined]
+from re import _constants as sre  # type: ignore[attr-defined]  # private, and the only parser of Python's patterns
+from re import _parser  # type: ignore[attr-defined]  # private, and the only parser of Python's patterns
 from typing import Any
 
 _CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_ .,:/@#+=!?\t\n\u00e9\u4e2d\u20ac"
