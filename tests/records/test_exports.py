@@ -255,11 +255,15 @@ def test_an_archive_does_not_depend_on_the_time_zone(exports: Exports, monkeypat
     assert len(digests) == 1
 
 
-def test_a_local_repository_is_made_and_pushed_to(exports: Exports, tmp_path: Path) -> None:
+def test_a_local_repository_is_made_and_pushed_to(
+    exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     remote = GitRemote(url=f"file://{tmp_path}/remotes/{{name}}.git")
     export = exports.export("git", remote=remote)
     assert refs(tmp_path / "remotes" / "bookings.git") == {"refs/heads/main": exports.commit}
     assert export.url == f"file://{tmp_path}/remotes/bookings.git"
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.parametrize(

@@ -245,3 +245,21 @@ def test_a_cut_connection_is_transient(records: ProjectRecords, postgres: Any, r
         other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (records_database,))
     with pytest.raises(RecordsUnavailableError, match="cannot be used now"):
         open_project(records)
+
+
+def test_ending_a_run_fails_what_its_killed_tasks_left_open(records: ProjectRecords) -> None:
+    generated_project, call_id = open_project(records), uuid4()
+    begin_call(records, call_id, generated_project)
+    export = intend(records, generated_project_id=generated_project.id)
+    assert records.mark_failed(generated_project.id, error="killed")
+    assert records.get_agent_call(call_id).status is AgentCallStatus.FAILED
+    assert records.get_export(export.id).status is ExportStatus.FAILED
+
+
+def test_an_export_of_a_project_that_is_over_is_left_alone(records: ProjectRecords) -> None:
+    key = open_project(records).id
+    records.mark_ready(key, retention_days=1)
+    export = intend(records, generated_project_id=key)
+    records.mark_ready(key, retention_days=1)
+    assert not records.mark_failed(key, error="late")
+    assert records.get_export(export.id).status is ExportStatus.PENDING

@@ -17,12 +17,11 @@ _DOCUMENT: Final = "urn:scaffolder:description"
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One operation of a description. `pointer` is its JSON pointer (RFC 6901) in `document`."""
+    """One operation of a description, with the whole `document` that its references lead into."""
 
     id: str
     method: str
     path: str
-    pointer: str
     data: Mapping[str, Any]
     document: Mapping[str, Any]
 
@@ -107,7 +106,6 @@ def _operations(document: Mapping[str, Any]) -> Iterator[Operation]:
                     id=str(data.get("operationId") or f"{method} {path}"),
                     method=method.upper(),
                     path=path,
-                    pointer=f"/paths/{_escape(path)}/{method}",
                     data=data,
                     document=document,
                 )
@@ -196,7 +194,3 @@ def _absolute(schema: Any) -> Any:
 
 def _as_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _escape(part: str) -> str:
-    return part.replace("~", "~0").replace("/", "~1")

@@ -20,7 +20,7 @@ from scaffolder.errors import (
     StorageError,
 )
 from scaffolder.exports.contract import ExportRequest, ExportResult, GitRemote, check_known_options
-from scaffolder.generation.repository import BRANCH, forget_foreign_git_variables, git_environment, last_line
+from scaffolder.generation.repository import BRANCH, last_line, make_git
 
 SCHEMES: Final = ("file", "http", "https", "ssh")
 
@@ -111,8 +111,7 @@ def _create_local_repository(url: str) -> None:
     directory = Path(unquote(parts.path))
     if (directory / "HEAD").is_file():
         return
-    command = git.Git()
-    command.update_environment(**git_environment())
+    command = make_git()
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         branch = BRANCH.removeprefix("refs/heads/")
@@ -154,11 +153,9 @@ class _Git:
         import git
 
         directory = self._request.repository.directory
-        forget_foreign_git_variables()
-        runner = git.Git(directory)
         with _askpass(self._remote) as (environment, descriptors):
-            runner.update_environment(
-                **git_environment(),
+            runner = make_git(
+                directory,
                 **environment,
                 GIT_DIR=str(directory / ".git"),
                 GIT_SSH_COMMAND="ssh -o BatchMode=yes",

@@ -75,10 +75,18 @@ class ByteSink(Protocol):
         """Take `data`."""
 
 
-def forget_foreign_git_variables() -> None:
-    """Drop ``GIT_*`` variables from this process: GitPython hands on all it finds, and they redirect git."""
-    for name in [name for name in os.environ if name.startswith("GIT_") and name != "GIT_PYTHON_GIT_EXECUTABLE"]:
+def make_git(directory: Path | None = None, **environment: str) -> git.Git:
+    """Return GitPython's git for `directory`, with `git_environment` and `environment`.
+
+    Drops foreign ``GIT_*`` variables from this process: GitPython hands on all it finds, and they redirect git.
+    """
+    import git
+
+    for name in [name for name in os.environ if name.startswith("GIT_") and not name.startswith("GIT_PYTHON_")]:
         del os.environ[name]
+    command = git.Git(directory)
+    command.update_environment(**git_environment(), **environment)
+    return command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,9 +331,6 @@ class ProjectRepository:
             raise
 
     def _command(self, name: str) -> git.Git:
-        import git
-
-        forget_foreign_git_variables()
         # Naming the repository keeps an inherited GIT_DIR out, and git from asking who owns the directory.
         location = {"GIT_DIR": str(self.directory / ".git")}
         if name != "init":
@@ -333,9 +338,7 @@ class ProjectRepository:
                 "GIT_WORK_TREE": str(self.directory),
                 "GIT_INDEX_FILE": str(self.directory / ".git" / "index"),
             }
-        command = git.Git(self.directory)
-        command.update_environment(**git_environment(), **location)
-        return command
+        return make_git(self.directory, **location)
 
 
 class _FastImport:

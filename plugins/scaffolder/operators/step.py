@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -27,12 +27,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step while it runs. `id` is the task's id, with the map index of a mapped task."""
+    """One step while it runs. `id` is the task's id, with the map index of a mapped task.
+
+    `outputs` keeps those of earlier steps once they were read: an agent's answer may be large.
+    """
 
     id: str
     generated_project: GeneratedProject
     records: ProjectRecords
     settings: Settings
+    outputs: dict[str, Any] = field(default_factory=dict)
 
 
 class StepOperator(BaseOperator):
@@ -128,7 +132,9 @@ def failing_at_once() -> Iterator[None]:
 
 def read_output(step: Step, context: Context, task_id: str) -> Any:
     """Return what an earlier step gave: an agent's response from the records, otherwise its XCom."""
-    return resolve_output(step, context["ti"].xcom_pull(task_ids=task_id))
+    if task_id not in step.outputs:
+        step.outputs[task_id] = resolve_output(step, context["ti"].xcom_pull(task_ids=task_id))
+    return step.outputs[task_id]
 
 
 def resolve_output(step: Step, output: Any) -> Any:

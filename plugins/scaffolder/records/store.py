@@ -156,15 +156,17 @@ class ProjectRecords:
     def mark_ready(self, generated_project_id: UUID, *, retention_days: int) -> None:
         """Finish a generated project; it expires `retention_days` from now, by the database's clock."""
         with self.transaction():
-            self._execute(statements.UPDATE_TO_READY, {"id": generated_project_id, "retention_days": retention_days})
-            self._settle(generated_project_id)
+            values = {"id": generated_project_id, "retention_days": retention_days}
+            if self._execute(statements.UPDATE_TO_READY, values):
+                self._settle(generated_project_id)
 
     def mark_failed(self, generated_project_id: UUID, *, error: str) -> bool:
         """Set ``failed`` where it is still under way. The first recorded error stays. Return whether it was."""
         with self.transaction():
             values = {"id": generated_project_id, "error": _printable(error)}
             was_under_way = self._execute(statements.UPDATE_TO_FAILED, values) > 0
-            self._settle(generated_project_id)
+            if was_under_way:
+                self._settle(generated_project_id)
         return was_under_way
 
     def _settle(self, generated_project_id: UUID) -> None:
