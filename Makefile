@@ -37,6 +37,10 @@ stop: ## Stop everything that was started here.
 test: install-dev lint ## Lint, check types and run all tests; PYTEST_ARGS="-k name" passes through.
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+.PHONY: nightly
+nightly: install-dev lint ## The same with twenty times the property tests and a kill at every line: an hour or so.
+	SCAFFOLDER_TEST_PROFILE=nightly SCAFFOLDER_TEST_KILL_STEP=1 $(BIN)/python -m pytest -o timeout=3600 $(PYTEST_ARGS)
+
 .PHONY: lint
 lint: install-dev ## Check style, formatting, types and the direction of imports.
 	$(BIN)/ruff check .
@@ -51,9 +55,9 @@ bench: install-dev ## Run one benchmark: NAME=module below benchmarks/.
 
 .PHONY: requirements
 requirements: install-uv ## Pin the requirements again, from pyproject.toml.
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --extra demo \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --extra demo --extra copier --extra cookiecutter \
 		--custom-compile-command "make requirements" pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra demo --extra dev --constraint requirements.txt \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra demo --extra copier --extra cookiecutter --extra dev --constraint requirements.txt \
 		--custom-compile-command "make requirements" pyproject.toml -o requirements-dev.txt
 
 .PHONY: clean

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from scaffolder.generation.repository import CommitInfo
 from scaffolder.generation.tree import GeneratedFile
 from scaffolder.operators.run import open_generated_project
 from scaffolder.records.models import GeneratedProject, RunIdentity
@@ -28,6 +29,10 @@ def open_project(records: ProjectRecords, *, run: RunIdentity | None = None, **v
 def make_file(path: str, content: bytes | str = b"content\n", *, executable: bool = False) -> GeneratedFile:
     data = content.encode() if isinstance(content, str) else content
     return GeneratedFile(path=path, content=data, origin="step:files", executable=executable)
+
+
+def describe_commit(step_id: str) -> CommitInfo:
+    return CommitInfo(step_id=step_id, subject=step_id, trailers=(), author="ada", email="ada@x", at=RUN_AT)
 
 
 def begin_call(records: ProjectRecords, call_id: UUID, generated_project: GeneratedProject) -> None:

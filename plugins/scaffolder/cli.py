@@ -1,4 +1,4 @@
-"""The command ``scaffolder``: migrate the records and look at generated projects, outside Airflow's UI."""
+"""The command ``scaffolder``: the records, generated projects and templates, outside Airflow's UI."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from uuid import UUID
 
 import typer
 
+from scaffolder import template_commands
 from scaffolder.errors import InvalidParametersError, RecordNotFoundError, ScaffolderError
 
 if TYPE_CHECKING:
-    from scaffolder.report import Report
+    from scaffolder.report import Comparison, Report
 
 app = typer.Typer(
     help="Scaffolder: projects from agents and templates.",
@@ -24,6 +25,8 @@ app = typer.Typer(
 )
 db = typer.Typer(help="The records' database (connection scaffolder_db).", no_args_is_help=True)
 app.add_typer(db, name="db")
+app.add_typer(template_commands.template_app, name="template")
+app.command("render")(template_commands.render)
 
 
 @db.command("migrate")
@@ -54,14 +57,20 @@ def show(
         str | None, typer.Argument(help="Id of a generated project.", metavar="GENERATED_ID")
     ] = None,
     run: Annotated[tuple[str, str] | None, typer.Option(help="Or its DAG run.", metavar="DAG_ID RUN_ID")] = None,
+    at: Annotated[str | None, typer.Option(help="Show the tree at this commit (id or step).", metavar="COMMIT")] = None,
+    diff: Annotated[
+        tuple[str, str] | None, typer.Option(help="Show what two commits have differently.", metavar="BASE HEAD")
+    ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show a generated project: its tree, commits, agent calls, exports and events."""
+    """Show a generated project: its tree with each file's origin, commits, agent calls, exports and events."""
     if (generated_id is None) == (run is None):
         raise InvalidParametersError("accepted is either GENERATED_ID or --run DAG_ID RUN_ID")
+    if at is not None and diff is not None:
+        raise InvalidParametersError("accepted is either --at COMMIT or --diff BASE HEAD")
     with _answer_alone():
-        report = _read_report(generated_id, run)
+        report = _read_report(generated_id, run, at=at, diff=diff)
     if as_json:
         typer.echo(json.dumps(report.as_data(), indent=2))
     else:
@@ -85,10 +94,12 @@ def _hook() -> Any:
     return ProjectRecordsHook()
 
 
-def _read_report(generated_id: str | None, run: tuple[str, str] | None) -> Report:
+def _read_report(
+    generated_id: str | None, run: tuple[str, str] | None, *, at: str | None, diff: tuple[str, str] | None
+) -> Report | Comparison:
     from scaffolder.config import get_settings
     from scaffolder.generation.step_commit import get_repository
-    from scaffolder.report import Report
+    from scaffolder.report import Comparison, Report
 
     with _hook().open() as records:
         if run is None:
@@ -98,7 +109,10 @@ def _read_report(generated_id: str | None, run: tuple[str, str] | None) -> Repor
             if found is None:
                 raise RecordNotFoundError(f"run {run[1]!r} of DAG {run[0]!r} has no generated project")
             key = found.id
-        return Report.read(records, key, repository=get_repository(key, settings=get_settings()))
+        repository = get_repository(key, settings=get_settings())
+        if diff is not None:
+            return Comparison.read(records, key, repository=repository, base=diff[0], head=diff[1])
+        return Report.read(records, key, repository=repository, at=at)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,25 @@ class Settings:
     )
     workflows_dir: Path = _setting(_INCLUDE / "workflows", "Where workflow definitions (*.yaml) are found.")
     templates_dir: Path = _setting(_INCLUDE / "templates", "Where templates are found, one directory each.")
+    allowed_templates: str = _setting(
+        "*",
+        "What workflows may use: comma-separated patterns, those with :// for git URLs, the others for names in the "
+        "templates directory.",
+    )
+    allow_trusted_templates: bool = _setting(
+        default=False,
+        doc="Whether a step that says trust: true may run hooks, tasks and extensions of Copier and Cookiecutter "
+        "templates: code of their authors, with the rights of the worker.",
+    )
+    cache_dir: Path = _setting(
+        Path("scaffolder-cache"),
+        "What can be made again: templates from git, compiled templates. A relative path is taken from AIRFLOW_HOME.",
+    )
+    render_timeout_seconds: int = _setting(120, "Seconds to render one template.", low=1, high=86_400)
+    render_cpu_seconds: int = _setting(60, "Seconds of processor time to render one template.", low=1, high=86_400)
+    render_memory_size: int = _setting(
+        512 * MIB, "Bytes of memory to render one template.", low=128 * MIB, high=64 * GIB
+    )
     generated_projects_retention_days: int = _setting(30, "Days until a generated project expires.", low=1, high=36_500)
     max_file_size: int = _setting(10 * MIB, "Bytes of one file of a project.", low=1, high=2 * GIB)
     max_project_files: int = _setting(20_000, "Files of one generated project.", low=1, high=1_000_000)
@@ -77,10 +96,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         if text is None:
             continue
         try:
-            if isinstance(setting.default, Path):
-                values[setting.name] = _parse_path(text)
-            else:
-                values[setting.name] = _parse_int(text, low=setting.metadata["low"], high=setting.metadata["high"])
+            values[setting.name] = _parse(text, setting)
         except ValueError as error:
             problems.append(f"{variable}={text!r}: {error}")
     if problems:
@@ -93,6 +109,24 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 def get_settings() -> Settings:
     """Return the settings of this process; read once."""
     return load_settings(os.environ)
+
+
+def _parse(text: str, setting: Field[Any]) -> Any:
+    if isinstance(setting.default, Path):
+        return _parse_path(text)
+    if isinstance(setting.default, bool):
+        return _parse_bool(text)
+    if isinstance(setting.default, str):
+        return text
+    return _parse_int(text, low=setting.metadata["low"], high=setting.metadata["high"])
+
+
+def _parse_bool(text: str) -> bool:
+    # The words of Airflow's own configuration.
+    word = text.strip().lower()
+    if word not in {"true", "t", "1", "false", "f", "0"}:
+        raise ValueError("accepted are true and false")
+    return word in {"true", "t", "1"}
 
 
 def _parse_int(text: str, *, low: int, high: int) -> int:

@@ -10,9 +10,11 @@
     │   ├── InvalidParametersError       parameters that the workflow does not accept
     │   ├── PermissionDeniedError        the user may not do this to this project
     │   ├── TemplateError                a template that cannot be loaded or rendered
+    │   │   └── TemplateNotAllowedError  a template, or code in it, that the settings do not allow
     │   ├── UnsafePathError              paths that must not become files
     │   ├── FileConflictError            two sources for one path
-    │   ├── LimitExceededError           a file, project or answer over a limit
+    │   ├── SecretFoundError             files with secrets in them
+    │   ├── LimitExceededError           a file, project, answer or rendering over a limit
     │   ├── StatusTransitionError        a record asked to make a forbidden move
     │   ├── RecordNotFoundError          a record that is not there
     │   ├── SchemaVersionError           the records' schema is not the one this version needs
@@ -82,29 +84,53 @@ class TemplateError(PermanentError):
     """A template that cannot be loaded or rendered."""
 
 
+class TemplateNotAllowedError(TemplateError):
+    """A template, or code in it, that the settings do not allow."""
+
+
 class UnsafePathError(PermanentError):
     """Paths that must not become files. `offenders` holds every one of the batch as (path, reason)."""
 
-    def __init__(self, offenders: Iterable[tuple[str, str]]) -> None:
+    def __init__(
+        self, offenders: Iterable[tuple[str, str]], *, accepted: str = "relative paths with forward slashes"
+    ) -> None:
         self.offenders = tuple(offenders)
         listing = "; ".join(f"{path!r}: {reason}" for path, reason in self.offenders)
         super().__init__(
             f"{len(self.offenders)} unsafe path(s), so none of the files was written: {listing}. "
-            "Accepted are relative paths with forward slashes."
+            f"Accepted are {accepted}."
         )
 
 
 class FileConflictError(PermanentError):
-    """Two sources for one path. `conflicts` holds (path, the one that is there, the one that came)."""
+    """Two sources for one path, or nothing where something was to be moved or deleted.
+
+    `conflicts` holds every one as (path, the one that is there, the one that came).
+    """
 
     def __init__(self, conflicts: Iterable[tuple[str, str, str]]) -> None:
         self.conflicts = tuple(conflicts)
         listing = "; ".join(f"{path!r}: {ours} and {theirs}" for path, ours, theirs in self.conflicts)
-        super().__init__(f"{len(self.conflicts)} path(s) come from two sources: {listing}")
+        super().__init__(
+            f"{len(self.conflicts)} conflict(s), so none of the files was written: {listing}. Accepted is on_conflict: "
+            "ours, theirs or skip, if that is wanted"
+        )
+
+
+class SecretFoundError(PermanentError):
+    """Files with secrets in them. `findings` holds (path, line, kind of secret); the secret itself is nowhere."""
+
+    def __init__(self, findings: Iterable[tuple[str, int, str]]) -> None:
+        self.findings = tuple(findings)
+        listing = "; ".join(f"{path!r}, line {line}: {kind}" for path, line, kind in self.findings)
+        super().__init__(
+            f"{len(self.findings)} secret(s) in files, so none of them was written: {listing}. Take them out, or let "
+            "the step name the paths where they are wanted (allow_secrets_in)"
+        )
 
 
 class LimitExceededError(PermanentError):
-    """A file, project or answer over a limit."""
+    """A file, project, answer or rendering over a limit."""
 
 
 class StatusTransitionError(PermanentError):

@@ -1,4 +1,7 @@
-"""One generated project for people to read: its tree, commits, files, agent calls, exports and events."""
+"""One generated project for people to read.
+
+Its tree and where each file comes from, commits and their differences, agent calls, exports and events.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,34 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from uuid import UUID
 
 from scaffolder.generation.repository import Commit, ProjectRepository
-from scaffolder.records.models import AgentCall, Event, GeneratedProject, ProjectFile, RepositoryExport
+from scaffolder.records.models import (
+    AgentCall,
+    Event,
+    FileDifference,
+    GeneratedProject,
+    ProjectCommit,
+    ProjectFile,
+    RepositoryExport,
+)
 from scaffolder.records.store import ProjectRecords
-
-if TYPE_CHECKING:
-    from rich.tree import Tree
+from scaffolder.terminal import make_printable
 
 _LONG_ID = re.compile(r"([0-9a-f]{8})(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All that is known of one generated project. `commits` is empty where its repository isn't on this machine."""
+    """All that is known of one generated project. `files` are those of the head, or of the commit asked for.
+
+    `commits` have no subjects where the repository isn't on this machine.
+    """
 
     generated_project: GeneratedProject
+    at: str | None
     files: list[ProjectFile]
     commits: list[Commit]
     agent_calls: list[AgentCall]
@@ -33,14 +46,15 @@ class Report:
     directory: str
 
     @classmethod
-    def read(cls, records: ProjectRecords, key: UUID, *, repository: ProjectRepository) -> Self:
-        """Read everything. Raises RecordNotFoundError."""
+    def read(cls, records: ProjectRecords, key: UUID, *, repository: ProjectRepository, at: str | None = None) -> Self:
+        """Read everything. `at` names a commit: see `ProjectRecords.find_commit`. Raises RecordNotFoundError."""
         generated_project = records.get_generated_project(key)
-        there = repository.directory.is_dir() and generated_project.head_commit is not None
+        commit = records.find_commit(key, at) if at else None
         return cls(
             generated_project=generated_project,
-            files=records.list_files(key),
-            commits=repository.history(generated_project.head_commit) if there else [],
+            at=commit.commit if commit else generated_project.head_commit,
+            files=records.list_files(key, at=commit),
+            commits=_read_commits(records, generated_project, repository),
             agent_calls=records.list_agent_calls(key),
             exports=records.list_exports(key),
             events=records.list_events(key),
@@ -60,9 +74,9 @@ class Report:
         from rich.markup import escape
 
         console = Console(highlight=False, soft_wrap=True)
-        console.print(self._tree())
+        self._print_tree()
         for title, lines in self._sections():
-            console.print(f"\n[bold]{escape(_printable(title))}[/bold]")
+            console.print(f"\n[bold]{escape(make_printable(title))}[/bold]")
             for line in lines or ["none"]:
                 console.print(f"  {line}", markup=False)
 
@@ -105,25 +119,87 @@ class Report:
             ("Events", _align(events)),
         ]
 
-    def _tree(self) -> Tree:
-        from rich.markup import escape
-        from rich.tree import Tree
+    def _print_tree(self) -> None:
+        from scaffolder.terminal import TreeEntry, print_tree
 
         project = self.generated_project
-        name = escape(_printable(project.name))
-        root = Tree(f"[bold]{name}/[/bold] ({project.file_count} files, {project.size_bytes:,} bytes)")
-        branches: dict[str, Tree] = {"": root}
-        for file in self.files:
-            parent = ""
-            *directories, name = file.path.split("/")
-            for directory in directories:
-                path = f"{parent}{directory}/"
-                if path not in branches:
-                    branches[path] = branches[parent].add(f"{escape(_printable(directory))}/")
-                parent = path
-            origin = _LONG_ID.sub(r"\1", file.origin)
-            branches[parent].add(f"{escape(_printable(name))}  [dim]{file.size_bytes:,}  {escape(origin)}[/dim]")
-        return root
+        at = f" at commit {self.at[:12]}" if self.at and self.at != project.head_commit else ""
+        entries = [
+            TreeEntry(path=file.path, size_bytes=file.size_bytes, note=_shorten(file.origin)) for file in self.files
+        ]
+        print_tree(f"{project.name}/{at}", entries)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What two commits of a generated project have differently.
+
+    `diff` is a unified diff, None where the repository isn't on this machine.
+    """
+
+    base: ProjectCommit
+    head: ProjectCommit
+    differences: list[FileDifference]
+    diff: str | None
+
+    @classmethod
+    def read(cls, records: ProjectRecords, key: UUID, *, repository: ProjectRepository, base: str, head: str) -> Self:
+        """Compare two commits, named as for `ProjectRecords.find_commit`. Raises RecordNotFoundError."""
+        records.get_generated_project(key)
+        old, new = records.find_commit(key, base), records.find_commit(key, head)
+        there = repository.directory.is_dir() and old.commit is not None and new.commit is not None
+        return cls(
+            base=old,
+            head=new,
+            differences=records.compare_commits(key, base=old, head=new),
+            diff=repository.diff(str(old.commit), str(new.commit)) if there else None,
+        )
+
+    def as_data(self) -> dict[str, Any]:
+        """Return it as plain JSON data."""
+        data: dict[str, Any] = _plain(asdict(self))
+        return data
+
+    def print(self) -> None:
+        """Print what changed with the origins of both sides, then the diff."""
+        from rich.console import Console
+        from rich.markup import escape
+
+        from scaffolder.terminal import print_diff
+
+        console = Console(highlight=False, soft_wrap=True)
+        names = [f"{(one.commit or '-')[:12]} ({one.step_id})" for one in (self.base, self.head)]
+        console.print(
+            f"[bold]{escape(make_printable(' -> '.join(names)))}[/bold]: {len(self.differences)} files differ"
+        )
+        for line in _align([_describe_difference(one) for one in self.differences]):
+            console.print(f"  {line}", markup=False)
+        if self.diff is None:
+            console.print("\nThe repository is not on this machine: no diff.")
+            return
+        print_diff(make_printable(line) for line in self.diff.split("\n"))
+
+
+def _read_commits(
+    records: ProjectRecords, generated_project: GeneratedProject, repository: ProjectRepository
+) -> list[Commit]:
+    if repository.directory.is_dir() and generated_project.head_commit is not None:
+        return repository.history(generated_project.head_commit)
+    return [
+        Commit(id=one.commit or "", parent=None, subject="", step_id=one.step_id, authored_at=generated_project.run_at)
+        for one in records.list_commits(generated_project.id)
+    ]
+
+
+def _describe_difference(difference: FileDifference) -> list[str]:
+    before, after = difference.before, difference.after
+    kind = "added" if before is None else "deleted" if after is None else "changed"
+    origins = [_shorten(file.origin) for file in (before, after) if file is not None]
+    return [kind, difference.path, " -> ".join(dict.fromkeys(origins))]
+
+
+def _shorten(origin: str) -> str:
+    return _LONG_ID.sub(r"\1", origin)
 
 
 def _describe_export(export: RepositoryExport) -> list[str]:
@@ -140,13 +216,9 @@ def _describe_export(export: RepositoryExport) -> list[str]:
 
 def _align(rows: Sequence[Sequence[object]]) -> list[str]:
     """Return the rows as lines with aligned columns; control characters, which may come from outside, are gone."""
-    cells = [[_printable("" if cell is None else str(cell)) for cell in row] for row in rows]
+    cells = [[make_printable("" if cell is None else str(cell)) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _plural(count: int, one: str, many: str) -> str:

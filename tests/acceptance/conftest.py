@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -53,7 +54,79 @@ steps:
     target: "{{ params.target }}"
     connection: "{{ params.connection }}"
 """,
+    "tree.yaml": """\
+id: tree
+title: One tree from all there is
+params:
+  name: {type: string, default: tree}
+steps:
+  - id: models
+    type: api_call
+    agent: test_agent
+    operation: generateModels
+    body: {document: "{{ params.name }}"}
+  - id: house
+    type: file_generation
+    template:
+      - {template: service, values: {name: "{{ params.name }}"}}
+      - {template: "git+GIT_URL/topics.git@v1.0.0", values: {topic: "{{ params.name }}"}, into: docs}
+      - {template: cut, values: {project: "{{ params.name }}"}, into: cut}
+    template_connection: test_git
+  - id: code
+    type: file_generation
+    into: src
+    on_conflict: theirs
+    files:
+      - "{{ steps.models.output.files }}"
+      - {path: YEAR, content: "{{ run.year }}."}
+  - id: tidy
+    type: file_generation
+    move: [{from: docs/topic.md, to: TOPIC.md}]
+    delete: ["*.tmp"]
+  - id: publish
+    type: repo_creation
+    target: archive
+""",
+    "trusting.yaml": """\
+id: trusting
+steps:
+  - id: hooked
+    type: file_generation
+    template: hooked
+    trust: true
+""",
     "broken.yaml": "id: broken\nsteps:\n  - id: one\n    type: api_cal\n",
+}
+
+
+# One of our own that extends another, one for Copier (from git) and two for Cookiecutter.
+TEMPLATES = {
+    "house/template.yaml": 'name: house\nversion: "2"\nvalues: {properties: {owner: {default: platform}}}\n',
+    "house/LICENSE.jinja": "(c) {{ run.year }} {{ owner }}\n",
+    "service/template.yaml": """\
+name: service
+version: "1"
+extends: house
+values:
+  properties:
+    name: {type: string}
+    package: {type: string, default: "{{ name | snake }}"}
+conditions: {"docker/": "name != 'tree'"}
+""",
+    "service/src/{{ package }}.py.jinja": "NAME = {{ name | to_json }}\n",
+    "service/src/app.py": "replaced by the agent's\n",
+    "service/left.tmp": "",
+    "service/docker/Dockerfile": "FROM x\n",
+    "cut/cookiecutter.json": '{"project": "x"}',
+    "cut/{{cookiecutter.project}}/readme.txt": "{{ cookiecutter.project | upper }}\n",
+    "hooked/cookiecutter.json": '{"project": "x"}',
+    "hooked/hooks/post_gen_project.sh": "#!/bin/sh\ntouch hooked\n",
+    "hooked/{{cookiecutter.project}}/a": "a",
+}
+COPIED = {
+    "copier.yml": "topic: {type: str}\n",
+    "topic.md.jinja": "# {{ topic }}\n",
+    "{{ _copier_conf.answers_file }}.jinja": "{{ _copier_answers|to_nice_yaml }}",
 }
 
 
@@ -141,12 +214,15 @@ def live() -> Iterator[Live]:
     shutil.copytree(CHECKOUT / "dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(CHECKOUT / "examples" / "own_dag.py", dags)
     git_root.mkdir()
-    for name, text in WORKFLOWS.items():
-        (workflows / name).write_text(text)
+    _write_files(root / "templates", TEMPLATES)
+    shutil.copytree(CHECKOUT / "include" / "templates", root / "templates", dirs_exist_ok=True)
     records_postgres = EmbeddedPostgres(root / "records")
     records_postgres.start()
     try:
         with serve_agent() as agent, serve_git(git_root) as git:
+            for name, text in WORKFLOWS.items():
+                (workflows / name).write_text(text.replace("GIT_URL", git.url))
+            publish_template(git, "topics", COPIED, tag="v1.0.0")
             settings = Settings(generated_projects_dir=root / "generated-projects", workflows_dir=workflows)
             airflow = LocalAirflow(
                 root / "state",
@@ -155,7 +231,12 @@ def live() -> Iterator[Live]:
                 generated_projects_dir=settings.generated_projects_dir,
                 include_folder=CHECKOUT / "include",
                 users={"admin": "admin", "ada": "user", "vera": "viewer"},
-                environment=_environment(records_postgres, workflows),
+                environment=_environment(records_postgres, workflows)
+                | {
+                    "SCAFFOLDER_TEMPLATES_DIR": str(root / "templates"),
+                    "SCAFFOLDER_ALLOWED_TEMPLATES": f"*,{git.url}/*",
+                    "SCAFFOLDER_CACHE_DIR": str(root / "cache"),
+                },
                 migrate_records=None,
             )
             records_postgres.create_database("scaffolder")
@@ -168,6 +249,30 @@ def live() -> Iterator[Live]:
         records_postgres.stop()
         if os.environ.get("SCAFFOLDER_TEST_KEEP") != "1":
             shutil.rmtree(root, ignore_errors=True)
+
+
+def _write_files(directory: Path, files: dict[str, str]) -> None:
+    for path, content in files.items():
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_text(content)
+
+
+def publish_template(git: GitServer, name: str, files: dict[str, str], *, tag: str) -> str:
+    """Put `files` into a new repository of `git` and tag them; return the commit's id."""
+    bare = git.create(name)
+    with tempfile.TemporaryDirectory() as directory:
+        _write_files(Path(directory), files)
+
+        def run(*arguments: str) -> str:
+            command = ["git", "-C", directory, "-c", "user.name=ada", "-c", "user.email=ada@x", *arguments]
+            return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+        run("init", "-q", "-b", "main")
+        run("add", ".")
+        run("commit", "-q", "-m", "templates")
+        run("tag", tag)
+        run("push", "-q", str(bare), "main", tag)
+        return run("rev-parse", "HEAD")
 
 
 def _environment(records_postgres: EmbeddedPostgres, workflows: Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ from tests.acceptance.conftest import Live, Run
 from tests.servers import json_answer
 
 FILES = [{"path": "README.md", "content": "{{7*7}} $Id$\r\n"}, {"path": "bin/run", "content": "#!", "executable": True}]
+SECRET = "x7Kq2LmZ9pRt4VwY8sBd"
 GOOD = json_answer({"files": FILES})
 
 
@@ -39,6 +40,51 @@ def test_a_run_becomes_commits_records_and_an_archive(live: Live) -> None:
     }
     export = run.read("exports")[0]
     assert (export.status, export.commit) == (ExportStatus.EXPORTED, project.head_commit)
+
+
+def test_templates_of_all_kinds_agents_files_moves_and_deletions_make_one_tree(live: Live) -> None:
+    live.agent.answer(json_answer({"files": [{"path": "app.py", "content": "{{ 7*7 }}\n", "executable": True}]}))
+    run = live.run("tree")
+    assert run.state == "success", "\n".join(run.log(task) for task, state in run.tasks.items() if state == "failed")
+    project, call = run.generated_project, run.read("agent_calls")[0]
+    year = project.run_at.year
+    repository = run.repository
+    head = project.head_commit or ""
+    assert [commit.step_id for commit in repository.history()] == ["house", "code", "tidy"]
+    contents = {entry.path: repository.read(head, entry.path).decode() for entry in repository.files(head)}
+    answers = contents.pop("docs/.copier-answers.yml")
+    assert contents == {
+        "LICENSE": f"(c) {year} platform\n",
+        "TOPIC.md": "# tree\n",
+        "cut/readme.txt": "TREE\n",
+        "src/YEAR": f"{year}.",
+        "src/app.py": "{{ 7*7 }}\n",
+        "src/tree.py": 'NAME = "tree"\n',
+    }
+    url = f"{live.git.url}/topics.git"
+    assert [line for line in (f"_src_path: {url}", "_commit: v1.0.0", "topic: tree") if line not in answers] == []
+    origins = {file.path: file.origin for file in run.read("files")}
+    [from_git] = {origin for origin in origins.values() if url in origin}
+    assert origins == {
+        "LICENSE": "template:house@2",
+        "TOPIC.md": from_git,
+        "cut/readme.txt": origins["cut/readme.txt"],
+        "docs/.copier-answers.yml": from_git,
+        "src/YEAR": "step:code",
+        "src/app.py": f"agent_call:{call.id}",
+        "src/tree.py": "template:service@1",
+    }
+    assert re.fullmatch(rf"template:{re.escape(url)}.*@[0-9a-f]{{40}}", from_git)
+    assert live.git.password not in "".join(run.log(task) for task in run.tasks)
+
+
+def test_a_template_s_code_runs_only_where_the_setting_allows_it_too(live: Live) -> None:
+    run = live.run("trusting")
+    assert run.state == "failed"
+    told = run.log("hooked")
+    expected = ["TemplateNotAllowedError", "post_gen_project.sh", "SCAFFOLDER_ALLOW_TRUSTED_TEMPLATES"]
+    assert [text for text in expected if text not in told] == []
+    assert run.tries("hooked") == 1
 
 
 def test_the_link_of_an_export_downloads_the_archive_for_users_only(live: Live) -> None:
@@ -122,6 +168,18 @@ BAD: dict[str, tuple[dict[str, Any], Any, str, str]] = {
         "files",
         r"UnsafePathError: 2 unsafe path\(s\).*'\.\./\.\./x': .*'\.git/hooks/x': ",
     ),
+    "answers-a-ci-file": (
+        {},
+        json_answer({"files": [*FILES, {"path": ".github/workflows/x.yml", "content": "on: push"}]}),
+        "files",
+        r"UnsafePathError: 1 unsafe path.*'\.github/workflows/x\.yml': runs on a CI system and comes from an agent",
+    ),
+    "answers-a-secret": (
+        {},
+        json_answer({"files": [*FILES, {"path": "x.py", "content": f"\n\nTOKEN = 'glpat-{SECRET}'\n"}]}),
+        "files",
+        r"SecretFoundError: 1 secret\(s\).*'x\.py', line 3: ",
+    ),
     "answers-a-large-file": (
         {},
         json_answer({"files": [*FILES, {"path": "x", "content": "x" * (10 * 1024 * 1024 + 1)}]}),
@@ -164,6 +222,9 @@ def test_bad_input_ends_in_a_clear_error_in_the_log_and_on_the_record(live: Live
     assert project.error is not None
     assert re.search(message, project.error), project.error
     assert run.tries(failing) == (3 if name in RETRIED else 1)
+    assert SECRET not in project.error + "".join(
+        run.log(task) for task in tasks if tasks[task] in ("success", "failed")
+    )
     before = [step for step in ("models", "files", "more", "publish") if tasks[step] == "success"]
     committed = [step for step in before if step in ("files", "more")]
     assert [commit.step_id for commit in run.repository.history()] == committed if committed else True

@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import httpx2
 import pytest
 
 from scaffolder.config import Settings
-from scaffolder.generation.template import find_template
+from scaffolder.generation.templates.sources import find_template
 from tests.demo_agent.agent_documents import ROOT, TOKEN
+from tests.native_templates import RUN
 
 
 @pytest.fixture(scope="session")
@@ -64,8 +66,9 @@ def render_service() -> Callable[[dict[str, Any], Path], None]:
 
 def _render_service(values: dict[str, Any], directory: Path) -> None:
     """Render the template into `directory`."""
-    template = find_template("fastapi_service", templates_dir=Settings().templates_dir)
-    for file in template.render(values, settings=Settings()):
+    settings = replace(Settings(), cache_dir=directory.parent / "cache")
+    template = find_template("fastapi_service", settings=settings)
+    for file in template.render(values, run=RUN, trust=False, settings=settings):
         path = directory / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(file.content)

@@ -18,6 +18,7 @@ import git  # noqa: F401  # imported before forking, as everything else
 import psycopg
 
 from scaffolder.config import Settings
+from scaffolder.generation.merge import TreeEdits
 from scaffolder.generation.step_commit import commit_step, get_repository
 from scaffolder.records.models import RunIdentity
 from scaffolder.records.store import ProjectRecords
@@ -35,7 +36,9 @@ def run_step(url: str, root: str, run: RunIdentity, *, kill_at: int) -> None:
         key = open_project(records, run=run).id
         if kill_at:
             sys.settrace(_killer(kill_at))
-        commit_step(records, key, step_id="files", subject="files", files=FILES, trailers=(), settings=settings)
+        commit_step(
+            records, key, step_id="files", subject="files", edits=TreeEdits(files=FILES), trailers=(), settings=settings
+        )
         sys.settrace(None)
 
 

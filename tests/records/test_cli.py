@@ -14,6 +14,7 @@ import pytest
 from local_airflow.postgres import EmbeddedPostgres
 from scaffolder.config import Settings
 from scaffolder.exports.service import export_generated_project
+from scaffolder.generation.merge import OnConflict, TreeEdits
 from scaffolder.generation.step_commit import commit_step
 from scaffolder.records import schema
 from scaffolder.records.store import ProjectRecords
@@ -49,7 +50,13 @@ def test_shows_a_generated_project_whole(
     key = open_project(records, run=identity).id
     files = [make_file("src/app.py"), make_file("README.md", "\x1b[31m")]
     commit = commit_step(
-        records, key, step_id="files", subject="files: 2 files", files=files, trailers=(), settings=settings
+        records,
+        key,
+        step_id="files",
+        subject="files: 2 files",
+        edits=TreeEdits(files=files),
+        trailers=(),
+        settings=settings,
     ).commit
     export = export_generated_project(
         records, key, step_id="publish", target="archive", options={}, remote=None, settings=settings
@@ -68,6 +75,38 @@ def test_shows_a_generated_project_whole(
     assert [file["path"] for file in data["files"]] == ["README.md", "src/app.py"]
     assert [(one["id"], one["step_id"]) for one in data["commits"]] == [(commit, "files")]
     assert data["exports"][0]["archive_sha256"] == export.archive_sha256
+
+
+def test_shows_the_tree_and_the_diff_of_any_commits(
+    postgres: EmbeddedPostgres, records_database: str, records: ProjectRecords, settings: Settings
+) -> None:
+    key = open_project(records).id
+    for step_id, edits in {
+        "files": TreeEdits(files=[make_file("a.txt", "one\n"), make_file("b.txt", "b\n")]),
+        "more": TreeEdits(files=[make_file("a.txt", "two\x1b[31m\n")], delete=["b.txt"], on_conflict=OnConflict.THEIRS),
+    }.items():
+        commit_step(records, key, step_id=step_id, subject=step_id, edits=edits, trailers=(), settings=settings)
+    first = records.list_commits(key)[0].commit
+    environment = {"SCAFFOLDER_GENERATED_PROJECTS_DIR": str(settings.generated_projects_dir)}
+
+    def show(*arguments: str, **environ: str) -> str:
+        finished = run(postgres, records_database, "show", str(key), *arguments, **(environment | environ))
+        assert finished.returncode == 0, finished.stderr
+        return finished.stdout
+
+    at_first = show("--at", str(first)[:8])
+    assert [
+        text for text in ("b.txt", "(2 files, 6 bytes)", f"at commit {str(first)[:12]}") if text not in at_first
+    ] == []
+    assert "b.txt" not in show().partition("Commits")[0]
+    told = show("--diff", "files", "more")
+    expected = ["2 files differ", "changed  a.txt  step:files", "deleted  b.txt", "-one", "+two\\x1b[31m"]
+    assert [text for text in expected if text not in told] == []
+    data = json.loads(show("--diff", "more", "files", "--json"))
+    assert [(one["path"], one["before"] is None) for one in data["differences"]] == [("a.txt", False), ("b.txt", True)]
+    assert "+one" in data["diff"]
+    elsewhere = show("--diff", "files", "more", SCAFFOLDER_GENERATED_PROJECTS_DIR=str(settings.cache_dir))
+    assert [text for text in ("changed  a.txt", "not on this machine") if text not in elsewhere] == []
 
 
 @pytest.mark.parametrize(

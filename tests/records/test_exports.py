@@ -25,6 +25,7 @@ from scaffolder.errors import (
 )
 from scaffolder.exports.contract import GitRemote
 from scaffolder.exports.service import export_generated_project
+from scaffolder.generation.merge import TreeEdits
 from scaffolder.generation.step_commit import commit_step, get_project_directory
 from scaffolder.records.models import ExportStatus, RepositoryExport
 from scaffolder.records.store import ProjectRecords
@@ -46,7 +47,13 @@ class Exports:
 
     def generate(self, files: list[Any]) -> str:
         return commit_step(
-            self.records, self.key, step_id="files", subject="files", files=files, trailers=(), settings=self.settings
+            self.records,
+            self.key,
+            step_id="files",
+            subject="files",
+            edits=TreeEdits(files=files),
+            trailers=(),
+            settings=self.settings,
         ).commit
 
     def export(self, target: str, *, remote: GitRemote | None = None, **options: Any) -> RepositoryExport:

@@ -18,7 +18,8 @@ TABLES = {
     "project",
     "project_member",
     "generated_project",
-    "project_file",
+    "project_commit",
+    "file_change",
     "agent_call",
     "endpoint",
     "repository_export",
@@ -47,6 +48,28 @@ def test_migrates_up_and_down_and_up_again(postgres: EmbeddedPostgres, empty_dat
     assert list_functions(postgres, empty_database) == set()
     assert schema.migrate(url) == schema.LATEST_REVISION
     assert schema.check(url) == schema.LATEST_REVISION
+
+
+def test_files_survive_the_way_up_and_down(postgres: EmbeddedPostgres, empty_database: str) -> None:
+    url = make_url(postgres.url(empty_database, driver="psycopg"))
+    schema.migrate(url, revision="0001")
+    fill = """
+        INSERT INTO project (slug, name) VALUES ('default', 'default');
+        INSERT INTO generated_project (id, project_id, name, workflow, dag_id, run_id, run_at, params)
+        SELECT id::uuid, 1, 'x', 'x', 'x', id, now(), '{}'
+        FROM unnest(ARRAY['00000000-0000-0000-0000-00000000000a', '00000000-0000-0000-0000-00000000000b']) id;
+        INSERT INTO project_file
+        SELECT g.id, path, repeat('a', 64), 3, 33188, 'step:' || step, step
+        FROM generated_project g, (VALUES ('b', 'more'), ('a', 'files'), ('a/ü', 'files')) f (path, step);
+    """
+    rows = "SELECT * FROM project_file ORDER BY generated_project_id, path"
+    with psycopg.connect(postgres.url(empty_database), autocommit=True) as connection:
+        connection.execute(fill)
+        before = connection.execute(rows).fetchall()
+        assert len(before) == 6
+        for revision in ("head", "0001", "head"):
+            schema.migrate(url, revision=revision)
+            assert connection.execute(rows).fetchall() == before
 
 
 def test_migrating_twice_changes_nothing(postgres: EmbeddedPostgres, records_database: str) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -18,6 +18,7 @@ from scaffolder.errors import (
 from scaffolder.records.models import (
     AgentCallStatus,
     ExportStatus,
+    FileChange,
     GeneratedProjectStatus,
     MemberRole,
     ProjectFile,
@@ -147,28 +148,94 @@ def test_expiry_counts_from_the_database_clock(records: ProjectRecords) -> None:
 
 def make_row(path: str, *, step_id: str = "files", size_bytes: int = 3) -> ProjectFile:
     return ProjectFile(
-        path=path, sha256="a" * 64, size_bytes=size_bytes, mode=0o100644, origin="step:files", step_id=step_id
+        path=path,
+        sha256=f"{size_bytes:064x}",
+        size_bytes=size_bytes,
+        mode=0o100644,
+        origin="step:files",
+        step_id=step_id,
     )
+
+
+def written(path: str, **values: Any) -> FileChange:
+    return FileChange(path=path, file=make_row(path, **values))
+
+
+@pytest.fixture
+def two_commits(records: ProjectRecords) -> UUID:
+    """``files`` writes a, b and c; ``more`` writes b anew, deletes c and moves a to d."""
+    key = open_project(records).id
+    with records.transaction():
+        changes = [written(path) for path in "abc"]
+        records.write_commit(key, position=0, commits=[("files", "1" * 40)], changes=changes)
+        moved = FileChange(path="d", file=make_row("d", step_id="more"), moved_from="a")
+        gone = [FileChange(path=path, file=None) for path in "ac"]
+        changes = [written("b", step_id="more", size_bytes=4), moved, *gone]
+        records.write_commit(key, position=1, commits=[("more", "12" + "3" * 38)], changes=changes)
+    return key
+
+
+def test_the_tree_is_known_at_every_commit(records: ProjectRecords, two_commits: UUID) -> None:
+    first, second = records.list_commits(two_commits)
+    assert [(one.step_id, one.commit) for one in (first, second)] == [("files", "1" * 40), ("more", "12" + "3" * 38)]
+    assert [(file.path, file.step_id) for file in records.list_files(two_commits)] == [("b", "more"), ("d", "more")]
+    assert records.list_files(two_commits) == records.list_files(two_commits, at=second)
+    assert [(file.path, file.size_bytes) for file in records.list_files(two_commits, at=first)] == [
+        ("a", 3),
+        ("b", 3),
+        ("c", 3),
+    ]
+    changes = records.list_changes(two_commits, position=1)
+    assert [(change.path, change.file is None, change.moved_from) for change in changes] == [
+        ("a", True, None),
+        ("b", False, None),
+        ("c", True, None),
+        ("d", False, "a"),
+    ]
+
+
+def test_two_commits_are_compared(records: ProjectRecords, two_commits: UUID) -> None:
+    first, second = records.list_commits(two_commits)
+    found = records.compare_commits(two_commits, base=first, head=second)
+    sizes = [(one.path, one.before and one.before.size_bytes, one.after and one.after.size_bytes) for one in found]
+    assert sizes == [("a", 3, None), ("b", 3, 4), ("c", 3, None), ("d", None, 3)]
+    back = records.compare_commits(two_commits, base=second, head=first)
+    assert [(one.path, one.before, one.after) for one in back] == [(one.path, one.after, one.before) for one in found]
+    assert records.compare_commits(two_commits, base=first, head=first) == []
+
+
+@pytest.mark.parametrize(("name", "position"), [("files", 0), ("more", 1), ("1111", 0), ("123", None), ("12333", 1)])
+def test_a_commit_is_found_by_step_or_id(
+    records: ProjectRecords, two_commits: UUID, name: str, position: int | None
+) -> None:
+    if position is None:
+        with pytest.raises(
+            RecordNotFoundError, match=r"no commit '123'; accepted .* 111111111111 \(files\), 123333333333"
+        ):
+            records.find_commit(two_commits, name)
+    else:
+        assert records.find_commit(two_commits, name).position == position
 
 
 def test_files_of_a_step_are_replaced_and_counted(records: ProjectRecords) -> None:
     key = open_project(records).id
     paths = ["b", "a/ü", "a.txt", 'with\ttab "quoted"']
     with records.transaction():
-        records.replace_files(key, step_id="files", head_commit="1" * 40, files=[make_row(path) for path in paths])
+        records.write_commit(key, position=0, commits=[("files", "1" * 40)], changes=[written(path) for path in paths])
     with records.transaction():
-        records.replace_files(key, step_id="more", head_commit="2" * 40, files=[make_row("z", step_id="more")])
+        records.write_commit(key, position=1, commits=[("more", "2" * 40)], changes=[written("z", step_id="more")])
     with records.transaction():
-        records.replace_files(key, step_id="files", head_commit="3" * 40, files=[make_row(path) for path in paths[:3]])
+        again = [("files", "3" * 40), ("more", "4" * 40)]
+        records.write_commit(key, position=0, commits=again, changes=[written(path) for path in paths[:3]])
     assert [file.path for file in records.list_files(key)] == ["a.txt", "a/ü", "b", "z"]
     found = records.get_generated_project(key)
-    assert (found.head_commit, found.file_count, found.size_bytes) == ("3" * 40, 4, 12)
+    assert (found.head_commit, found.file_count, found.size_bytes) == ("4" * 40, 4, 12)
 
 
 def test_a_transaction_that_fails_leaves_nothing(records: ProjectRecords) -> None:
     key = open_project(records).id
     with pytest.raises(ZeroDivisionError), records.transaction():
-        records.replace_files(key, step_id="files", head_commit="1" * 40, files=[make_row("a")])
+        records.write_commit(key, position=0, commits=[("files", "1" * 40)], changes=[written("a")])
         raise ZeroDivisionError
     assert records.list_files(key) == []
     assert records.get_generated_project(key).head_commit is None

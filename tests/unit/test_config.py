@@ -9,7 +9,7 @@ from scaffolder.config import Settings, environment_variable, load_settings
 from scaffolder.errors import SettingsError
 from tests.conftest import CHECKOUT
 
-NUMBERS = [setting for setting in fields(Settings) if isinstance(setting.default, int)]
+NUMBERS = [setting for setting in fields(Settings) if type(setting.default) is int]
 
 
 def test_defaults_are_those_promised() -> None:
@@ -44,6 +44,19 @@ def test_both_ends_of_the_range_are_accepted(setting: object) -> None:
         assert getattr(load_settings({environment_variable(name): str(value)}), name) == value
 
 
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("False", False), ("1", True), (" t ", True), ("0", False)]
+)
+def test_a_switch_takes_airflow_s_words(text: str, value: bool) -> None:
+    assert load_settings({"SCAFFOLDER_ALLOW_TRUSTED_TEMPLATES": text}).allow_trusted_templates is value
+
+
+@pytest.mark.parametrize("text", ["", "yes", "on", "2", "truee"])
+def test_a_switch_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="accepted are true and false"):
+        load_settings({"SCAFFOLDER_ALLOW_TRUSTED_TEMPLATES": text})
+
+
 def test_every_bad_setting_is_named() -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings({"SCAFFOLDER_MAX_FILE_SIZE": "x", "SCAFFOLDER_WORKFLOWS_DIR": " "})
@@ -51,7 +64,8 @@ def test_every_bad_setting_is_named() -> None:
     assert "SCAFFOLDER_WORKFLOWS_DIR=' ': accepted is the path of a directory" in str(caught.value)
 
 
-def test_the_readme_lists_every_setting_with_its_default() -> None:
-    readme = (CHECKOUT / "README.md").read_text()
-    missing = [setting.name for setting in fields(Settings) if f"`{environment_variable(setting.name)}`" not in readme]
-    assert missing == []
+def test_the_readme_lists_every_setting_with_its_meaning() -> None:
+    lines = (CHECKOUT / "README.md").read_text().splitlines()
+    for setting in fields(Settings):
+        [line] = [line for line in lines if line.startswith(f"| `{environment_variable(setting.name)}` |")]
+        assert line.endswith(f" | {setting.metadata['doc']} |")

@@ -44,7 +44,7 @@ def problems_of(tmp_path: Path, text: str) -> list[str]:
 def test_steps_run_in_order_unless_needs_says_otherwise(tmp_path: Path) -> None:
     text = GOOD.replace("  - id: files\n", "  - id: files\n    needs: [models]\n").replace(
         "  - id: publish\n",
-        "  - id: other\n    needs: []\n    type: file_generation\n  - id: publish\n    needs: [files, other]\n",
+        "  - id: other\n    needs: []\n    type: file_generation\n    delete: [x]\n  - id: publish\n    needs: [files, other]\n",
     )
     definition = load(tmp_path, text)
     assert [definition.needs(index) for index in range(4)] == [[], ["models"], [], ["files", "other"]]  # type: ignore[attr-defined]

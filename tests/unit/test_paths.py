@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scaffolder.errors import UnsafePathError
-from scaffolder.generation.paths import check_paths, find_flaw, fold
+from scaffolder.generation.merge import TreeChanges
+from scaffolder.generation.paths import _look_closely, check_paths, find_flaw, fold
+from scaffolder.generation.repository import ProjectRepository
+from tests.factories import describe_commit, make_file
+from tests.profile import examples
 
 DEPTH = 32
 
@@ -149,7 +154,7 @@ PATHS = st.builds(
 )
 
 
-@settings(max_examples=5_000, deadline=None)
+@settings(max_examples=examples(5_000), deadline=None)
 @given(PATHS)
 def test_what_is_accepted_stays_inside_the_root_and_out_of_git(path: str) -> None:
     if find_flaw(path, max_depth=DEPTH) is not None:
@@ -162,7 +167,7 @@ def test_what_is_accepted_stays_inside_the_root_and_out_of_git(path: str) -> Non
     assert ".git" not in fold(path).split("/")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.lists(st.text("aAbBéE\u0301/", min_size=1, max_size=6), max_size=8))
 def test_an_accepted_batch_has_one_file_for_each_path_of_a_case_blind_disk(batch: list[str]) -> None:
     try:
@@ -173,3 +178,42 @@ def test_an_accepted_batch_has_one_file_for_each_path_of_a_case_blind_disk(batch
     assert len(set(folded)) == len(batch)
     parents = {"/".join(path.split("/")[:index]) for path in folded for index in range(1, path.count("/") + 1)}
     assert not parents & set(folded)
+
+
+PLAIN = st.from_regex(
+    r"(?:[A-Za-z0-9_.-]{1,6}|con|PRN|aux|nUl|com1|lpt9|git)(?:[./](?:[A-Za-z0-9_.-]{1,6}|con|AUX|com1|nul)){0,4}",
+    fullmatch=True,
+)
+
+
+@settings(max_examples=examples(2_000), deadline=None)
+@given(PLAIN)
+def test_the_short_way_to_yes_says_what_the_long_one_says(path: str) -> None:
+    assert find_flaw(path, max_depth=DEPTH) == _look_closely(path, max_depth=DEPTH)
+
+
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.one_of(PATHS, PLAIN, st.text(min_size=1, max_size=20)), min_size=1, max_size=12))
+def test_an_accepted_batch_becomes_exactly_its_files_in_git_and_on_disk(batch: list[str]) -> None:
+    fine = [path for path in batch if find_flaw(path, max_depth=DEPTH) is None]
+    try:
+        check_paths(fine, max_depth=DEPTH)
+    except UnsafePathError:
+        return
+    with tempfile.TemporaryDirectory() as root:
+        outside = Path(root)
+        repository = ProjectRepository.create(outside / "project")
+        files = [make_file(path, path) for path in fine]
+        [head] = repository.commit(TreeChanges(written=files), info=describe_commit("files"), parent=None)
+        with repository.checking_out(head):
+            pass
+        assert {entry.path: repository.read(head, entry.path).decode() for entry in repository.files(head)} == {
+            path: path for path in fine
+        }
+        on_disk = {
+            found.relative_to(repository.directory).as_posix(): found.read_text()
+            for found in repository.directory.rglob("*")
+            if found.is_file() and found.relative_to(repository.directory).parts[0] != ".git"
+        }
+        assert on_disk == {path: path for path in fine}
+        assert [found.name for found in outside.iterdir()] == ["project"]

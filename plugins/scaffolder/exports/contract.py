@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from scaffolder.config import Settings
 from scaffolder.errors import ExportTargetError
+from scaffolder.generation.git_remote import GitRemote as GitRemote  # noqa: PLC0414 - hooks and operators read it here
 from scaffolder.generation.repository import ProjectRepository
-
-
-@dataclass(frozen=True, kw_only=True)
-class GitRemote:
-    """What a connection says of a git host: the URL's template (``{name}`` is the repository) and who we are there."""
-
-    url: str
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

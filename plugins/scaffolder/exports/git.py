@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 from scaffolder.errors import (
     ExportConflictError,
     ExportRejectedError,
     ExportTargetError,
     HostUnavailableError,
-    ScaffolderError,
     StorageError,
 )
-from scaffolder.exports.contract import ExportRequest, ExportResult, GitRemote, check_known_options
+from scaffolder.exports.contract import ExportRequest, ExportResult, check_known_options
+from scaffolder.generation.git_remote import SCHEMES, GitRemote, RemoteGit, RemoteGitError, without_credentials
 from scaffolder.generation.repository import BRANCH, last_line, make_git
 
-SCHEMES: Final = ("file", "http", "https", "ssh")
-
 _REPOSITORY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-# What retrying cannot help, in git's own words; all else (resets, time-outs, 5xx) may pass.
-_PERMANENT = re.compile(
-    r"authentication failed|could not read (username|password)|terminal prompts disabled|permission denied|not found"
-    r"|does not exist|does not appear to be a git repository|hook declined|protected|remote rejected|access denied"
-    r"|returned error: 4(?!08|25|29)\d\d|host key verification failed|certificate|dubious ownership|unsupported",
-    re.IGNORECASE,
-)
 _STALE = re.compile(r"stale info|fetch first|non-fast-forward|already exists", re.IGNORECASE)
-# The password comes through a pipe, so that it stands in no argument, environment variable or file.
-_ASKPASS: Final = """#!/bin/sh
-case "$1" in
-    Username*) printf '%s\\n' "$SCAFFOLDER_GIT_USERNAME" ;;
-    *) cat "/dev/fd/$SCAFFOLDER_GIT_PASSWORD_FD" ;;
-esac
-"""
 
 
 class GitExporter:
@@ -92,15 +74,6 @@ def get_repository_url(remote: GitRemote, *, name: str) -> str:
     return url
 
 
-def without_credentials(url: str) -> str:
-    """Return `url` without what stands before its ``@``."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(not a URL)"
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
 def _create_local_repository(url: str) -> None:
     """Make the bare repository a ``file:`` URL names; hosts have their own ways."""
     parts = urlsplit(url)
@@ -128,80 +101,35 @@ class _Git:
     """git commands against one remote repository, with its credentials."""
 
     def __init__(self, request: ExportRequest, *, url: str, remote: GitRemote) -> None:
-        self._request = request
-        self._url = url
-        self._remote = remote
+        self._commit = request.commit
+        self._directory = request.repository.directory / ".git"
+        self._git = RemoteGit(url, remote=remote, timeout_seconds=request.settings.git_timeout_seconds)
 
     def list_refs(self) -> dict[str, str]:
         """Return the remote's branches and tags: ref -> commit."""
-        text = self._run("ls-remote", "--heads", "--tags", "--", self._url)
-        lines = [line.split("\t") for line in text.splitlines() if "\t" in line]
-        return {ref: commit for commit, ref in lines}
+        with _translated_errors():
+            return self._git.list_refs(self._directory)
 
     def push(self) -> None:
         """Push the commit to a branch that must not be there: a second writer loses, it does not overwrite."""
-        self._run(
-            "push",
-            "--quiet",
-            f"--force-with-lease={BRANCH}:",
-            "--",
-            self._url,
-            f"{self._request.commit}:{BRANCH}",
-        )
-
-    def _run(self, command: str, *arguments: str) -> str:
-        import git
-
-        directory = self._request.repository.directory
-        with _askpass(self._remote) as (environment, descriptors):
-            runner = make_git(
-                directory,
-                **environment,
-                GIT_DIR=str(directory / ".git"),
-                GIT_SSH_COMMAND="ssh -o BatchMode=yes",
+        with _translated_errors():
+            self._git.run(
+                "push",
+                "--quiet",
+                f"--force-with-lease={BRANCH}:",
+                "--",
+                self._git.url,
+                f"{self._commit}:{BRANCH}",
+                git_directory=self._directory,
             )
-            try:
-                return str(
-                    runner.execute(
-                        ["git", "-c", "http.followRedirects=false", command, *arguments],
-                        kill_after_timeout=self._request.settings.git_timeout_seconds,
-                        pass_fds=descriptors,
-                    )
-                )
-            except git.GitCommandError as error:
-                # Not "from error": its text is what the host wrote, unread.
-                raise self._translate(command, error.stderr) from None
-
-    def _translate(self, command: str, stderr: str) -> ScaffolderError:
-        # A host may repeat the password; the URL is ours and may hold any word.
-        told = stderr.replace(self._url, "the repository")
-        if self._remote.password:
-            told = told.replace(self._remote.password, "***")
-        message = f"git {command} at {self._url} failed: {last_line(told)}"
-        if _STALE.search(told):
-            return ExportConflictError(f"{message}; somebody else has written there, so nothing was pushed")
-        return ExportRejectedError(message) if _PERMANENT.search(told) else HostUnavailableError(message)
 
 
 @contextmanager
-def _askpass(remote: GitRemote) -> Iterator[tuple[dict[str, str], tuple[int, ...]]]:
-    """Yield the environment and the file descriptors with which git can ask for the connection's credentials."""
-    if remote.password is None:
-        yield {"GIT_ASKPASS": "/bin/false"}, ()
-        return
-    reader, writer = os.pipe()
+def _translated_errors() -> Iterator[None]:
     try:
-        os.write(writer, remote.password.encode() + b"\n")
-        os.close(writer)
-        with tempfile.TemporaryDirectory(prefix="scaffolder-") as directory:
-            script = Path(directory, "askpass")
-            script.write_text(_ASKPASS)
-            script.chmod(0o700)
-            environment = {
-                "GIT_ASKPASS": str(script),
-                "SCAFFOLDER_GIT_USERNAME": remote.username or "git",
-                "SCAFFOLDER_GIT_PASSWORD_FD": str(reader),
-            }
-            yield environment, (reader,)
-    finally:
-        os.close(reader)
+        yield
+    except RemoteGitError as error:
+        # Not "from error": ours says all that it says.
+        if _STALE.search(error.told):
+            raise ExportConflictError(f"{error}; somebody else has written there, so nothing was pushed") from None
+        raise error.translated(ExportRejectedError) from None

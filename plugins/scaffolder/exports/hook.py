@@ -6,7 +6,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from scaffolder.errors import ExportTargetError
-from scaffolder.exports.contract import GitRemote
+from scaffolder.generation.git_remote import GitRemote
 
 
 class GitRemoteHook(BaseHook):

@@ -16,12 +16,30 @@ from scaffolder.errors import UnsafePathError
 MAX_PART_BYTES: Final = 255
 MAX_PATH_BYTES: Final = 4_096
 
+# What most paths are; they need no closer look.
+_PLAIN_PART = (
+    r"(?!(?:[cC][oO][nN]|[pP][rR][nN]|[aA][uU][xX]|[nN][uU][lL]|(?:[cC][oO][mM]|[lL][pP][tT])[0-9])(?:[./]|\Z))"
+    r"[A-Za-z0-9_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*"
+)
+_PLAIN = re.compile(f"{_PLAIN_PART}(?:/{_PLAIN_PART})*")
+_PLAIN_LENGTH: Final = 255
 _DRIVE = re.compile(r"[A-Za-z]:")
 # NTFS's short names of .git and .gitmodules
 _GIT_SHORT_NAME = re.compile(r"git~\d+|gitmod~\d+|gi7eba~\d")
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])( *\..*| *)", re.IGNORECASE)
 _BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _RESERVED: Final = frozenset({".git", ".gitmodules"})
+# Files that a CI system runs by itself once they are pushed, from the documentation of each; folded.
+_CI_FILE = re.compile(
+    r"\.(?:github|gitea|forgejo)/(?:workflows|actions|scripts)/.+"
+    r"|(?:.*/)?\.gitlab-ci[^/]*\.ya?ml|\.gitlab/.*\.ya?ml"
+    r"|(?:.*/)?azure-pipelines[^/]*\.ya?ml|\.(?:azure-pipelines|azuredevops|pipelines)/.+"
+    r"|\.(?:circleci|buildkite|woodpecker|semaphore|teamcity|tekton|harness|concourse)/.+"
+    r"|(?:.*/)?jenkinsfile(?:[.-][^/]*)?"
+    r"|(?:.*/)?(?:\.travis|bitbucket-pipelines|\.?appveyor|\.drone|\.woodpecker|\.cirrus|\.scrutinizer|\.gocd|codefresh"
+    r"|cloudbuild[^/]*|buildspec[^/]*|wercker|shippable|bamboo)\.ya?ml"
+    r"|\.drone\.(?:star|jsonnet)|\.cirrus\.star|bamboo-specs/.+|\.vsts-ci\.ya?ml|action\.ya?ml"
+)
 
 
 def check_paths(paths: Iterable[str], *, max_depth: int) -> None:
@@ -38,8 +56,14 @@ def check_paths(paths: Iterable[str], *, max_depth: int) -> None:
         raise UnsafePathError(offenders)
 
 
-def find_flaw(path: str, *, max_depth: int) -> str | None:
+def find_flaw(path: str, *, max_depth: int | None = None) -> str | None:
     """Return why `path` may not become a file, or None where it may. `max_depth` counts all its parts."""
+    if _PLAIN.fullmatch(path) and (max_depth is None or path.count("/") < max_depth) and len(path) <= _PLAIN_LENGTH:
+        return None
+    return _look_closely(path, max_depth=max_depth)
+
+
+def _look_closely(path: str, *, max_depth: int | None) -> str | None:
     if not path:
         return "is empty"
     try:
@@ -55,7 +79,7 @@ def find_flaw(path: str, *, max_depth: int) -> str | None:
     if _DRIVE.match(path):
         return "begins with a drive"
     parts = path.split("/")
-    if len(parts) > max_depth:
+    if max_depth is not None and len(parts) > max_depth:
         return f"is deeper than {max_depth} parts"
     return next((flaw for part in parts if (flaw := _find_part_flaw(part))), None)
 
@@ -112,8 +136,15 @@ def _is_reserved_by_git(part: str) -> bool:
     return folded in _RESERVED or _GIT_SHORT_NAME.fullmatch(folded) is not None
 
 
+def is_ci_file(path: str) -> bool:
+    """Say whether a CI system would run what is in the file at `path` once it is pushed."""
+    return _CI_FILE.fullmatch(fold(path)) is not None
+
+
 def fold(path: str) -> str:
     """Return what `path` is on a file system that ignores case and normalisation: equal keys collide."""
+    if path.isascii():
+        return path.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFKD", path).casefold()).casefold()
 
 
@@ -128,8 +159,9 @@ def _find_collisions(paths: list[str]) -> list[tuple[str, str]]:
             offenders.append((path, "is there twice" if same else f"differs from {files[key]!r} only in spelling"))
             continue
         files[key] = path
+    known: set[str] = set()
     for path in files.values():
-        offenders += _register_parents(path, directories)
+        offenders += _register_parents(path, directories, known)
     offenders += [
         (path, f"is both a file and a directory (of {directories[key]!r})")
         for key, path in files.items()
@@ -138,15 +170,14 @@ def _find_collisions(paths: list[str]) -> list[tuple[str, str]]:
     return offenders
 
 
-def _register_parents(path: str, directories: dict[str, str]) -> list[tuple[str, str]]:
-    # `directories` maps the folded path of each directory to the first file below it.
-    offenders: list[tuple[str, str]] = []
-    parent = path
-    while "/" in parent:
-        parent = parent.rpartition("/")[0]
+def _register_parents(path: str, directories: dict[str, str], known: set[str]) -> list[tuple[str, str]]:
+    # `directories` maps the folded path of each directory to the first file below it; `known` are those seen already.
+    parent = path.rpartition("/")[0]
+    while parent and parent not in known:
         first = directories.setdefault(fold(parent), path)
         if first[: len(parent)] != parent:
             spelled = first[: len(parent)]
-            offenders.append((path, f"has a directory that differs from {spelled!r} only in spelling"))
-            break
-    return offenders
+            return [(path, f"has a directory that differs from {spelled!r} only in spelling")]
+        known.add(parent)
+        parent = parent.rpartition("/")[0]
+    return []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from scaffolder.errors import RecordNotFoundError, StorageError
-from scaffolder.generation.tree import GeneratedFile
+from scaffolder.generation.merge import TreeChanges
 
 if TYPE_CHECKING:
     import git
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 BRANCH: Final = "refs/heads/main"
 STEP_TRAILER: Final = "Scaffolder-Step"
 
-_PENDING_REF: Final = "refs/scaffolder/pending"
-_EMPTY_TREE: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 # A tree may hold a .gitattributes; none of it may change bytes on the way out or leave files out.
 _ATTRIBUTES: Final = "* -text -eol -ident -filter -working-tree-encoding -export-ignore -export-subst\n"
 _LOCKS: Final = (
@@ -34,7 +32,6 @@ _LOCKS: Final = (
     "config.lock",
     "packed-refs.lock",
     f"{BRANCH}.lock",
-    f"{_PENDING_REF}.lock",
 )
 _CONFIG: Final = (
     ("core.hooksPath", "/dev/null"),
@@ -45,6 +42,8 @@ _CONFIG: Final = (
     ("core.attributesFile", "/dev/null"),
     ("core.quotePath", "false"),
     ("gc.auto", "0"),
+    ("core.compression", "1"),  # of all levels that compress, the one that doesn't cost more than the rest of a step
+    ("checkout.workers", "4"),  # writing waits for the disk more than for a processor
     ("tar.umask", "0022"),
     ("protocol.ext.allow", "never"),
 )
@@ -204,6 +203,11 @@ class ProjectRepository:
             raise RecordNotFoundError(f"there is no file {path!r} in commit {commit!r}") from error
         return content
 
+    def diff(self, base: str, head: str) -> str:
+        """Return the changes from `base` to `head` as a unified diff; binary files are only named."""
+        found: str = self._git("diff", "--no-color", "--no-ext-diff", "--no-textconv", "--find-renames", base, head)
+        return found
+
     def write_archive(self, commit: str, *, kind: str, prefix: str, output: ByteSink) -> None:
         """Write the tree of `commit` as an archive (`kind`: ``tar`` or ``zip``), all below `prefix`.
 
@@ -213,66 +217,71 @@ class ProjectRepository:
 
     # Writing
 
-    def commit(self, files: Sequence[GeneratedFile], *, info: CommitInfo) -> str:
-        """Make the branch hold exactly one commit of the step `info.step_id`, with `files`; return its id.
+    def commit(
+        self, changes: TreeChanges, *, info: CommitInfo, parent: str | None, later: Sequence[str] = ()
+    ) -> list[str]:
+        """Make a commit on `parent` with `changes`, make those of `later` again on top, and move the branch there.
 
-        A step that was committed before (a retry, a cleared task) gets its commit again: the same one where nothing
-        changed, otherwise one that takes its place, with the commits of later steps replayed on top. The working tree
-        follows. Raises StorageError where the disk cannot be written.
+        Returns the ids of all of them. The same input gives the same ids. The working tree is left as it is: see
+        `checking_out`. Raises StorageError where the disk cannot be written.
         """
         self._remove_stale_locks()
-        history = self.history()
-        old_head = history[-1].id if history else None
-        steps = [commit.step_id for commit in history]
-        index = steps.index(info.step_id) if info.step_id in steps else len(history)
-        parent = history[index - 1].id if index else None
-        later = history[index + 1 :]
-        new_commit, new_head = self._import(files, info=info, parent=parent, later=later)
-        if index < len(history) and new_commit == history[index].id:
-            new_head = old_head or new_commit
-        if new_head != old_head:
-            self._git("update-ref", BRANCH, new_head, old_head or "0" * 40)
-        self.checkout(new_head)
-        return new_head
+        blobs = {entry.path: entry.blob for entry in self.files(parent)} if changes.moved and parent else {}
+        with self._fast_import() as stream:
+            for mark, file in enumerate(changes.written, start=1):
+                stream.write(b"blob\nmark :%d\ndata %d\n" % (mark, len(file.content)))
+                stream.write(file.content)
+                stream.write(b"\n")
+            mark = len(changes.written) + 1
+            # Moving the branch to the parent first makes "from" implicit and lets replaced commits go. Git sees the
+            # branch move when all is done.
+            stream.write(f"reset {BRANCH}\n".encode())
+            stream.write((f"from {parent}\n" if parent else "").encode() + b"\n")
+            stream.write(_commit_command(mark, signature=info.signature, message=info.message))
+            stream.write("".join(_change_lines(changes, blobs)).encode() + b"\n")
+            marks = [mark, *range(mark + 1, mark + 1 + len(later))]
+            for number, commit in zip(marks[1:], later, strict=True):
+                stream.write(self._replay(commit, mark=number))
+            stream.write(b"".join(b"get-mark :%d\n" % number for number in marks))
+        return stream.answer.split()
 
     def _remove_stale_locks(self) -> None:
         # A killed git leaves its locks behind; whoever holds the records' row lock is the only writer.
         for name in _LOCKS:
             (self.directory / ".git" / name).unlink(missing_ok=True)
 
-    def checkout(self, commit: str) -> None:
-        """Make the working tree what `commit` says; it is there for people to browse, nothing reads it."""
-        self._git("reset", "--quiet", "--hard", commit)
+    @contextmanager
+    def checking_out(self, commit: str) -> Iterator[None]:
+        """Make the working tree what `commit` says, while the block does something else.
+
+        It is there for people to browse; nothing reads it. Raises StorageError at the end of the block.
+        """
+        process = self._git("reset", "--quiet", "--hard", commit, as_process=True)
+        try:
+            yield
+            self._wait(process.proc, "reset")
+        except BaseException:
+            process.proc.kill()
+            raise
+        finally:
+            process.proc.communicate()
         self._git("clean", "--quiet", "-ffdx")
 
-    def _import(
-        self, files: Sequence[GeneratedFile], *, info: CommitInfo, parent: str | None, later: Sequence[Commit]
-    ) -> tuple[str, str]:
-        """Write the objects of the step's commit and of `later` replayed on it; return both newest ids."""
-        with self._fast_import() as stream:
-            for mark, file in enumerate(files, start=1):
-                stream.write(b"blob\nmark :%d\ndata %d\n" % (mark, len(file.content)))
-                stream.write(file.content)
-                stream.write(b"\n")
-            mark = len(files) + 1
-            # Moving the pending ref to the parent first makes "from" implicit and lets an old pending commit go.
-            stream.write(f"reset {_PENDING_REF}\n".encode())
-            stream.write((f"from {parent}\n" if parent else "").encode() + b"\n")
-            stream.write(_commit_command(mark, signature=info.signature, message=info.message))
-            for number, file in enumerate(files, start=1):
-                stream.write(f"M {file.mode:o} :{number} {_quote(file.path)}\n".encode())
-            stream.write(b"\n")
-            marks = [mark]
-            for commit in later:
-                marks.append(marks[-1] + 1)
-                stream.write(self._replay(commit, mark=marks[-1]))
-            stream.write(b"".join(b"get-mark :%d\n" % number for number in (marks[0], marks[-1])))
-        new_commit, new_head = stream.answer.split()
-        return new_commit, new_head
+    def _wait(self, process: subprocess.Popen[bytes], command: str) -> None:
+        try:
+            _, errors = process.communicate(timeout=self._timeout_seconds)
+        except subprocess.TimeoutExpired as error:
+            raise StorageError(
+                f"git {command} took longer than {self._timeout_seconds} s in {str(self.directory)!r}"
+            ) from error
+        if process.returncode != 0:
+            raise StorageError(
+                f"git {command} failed in {str(self.directory)!r}: {last_line(errors.decode('utf-8', 'replace'))}"
+            )
 
-    def _replay(self, commit: Commit, *, mark: int) -> bytes:
-        """Return the fast-import commands that make `commit`'s change again on the pending ref."""
-        signature, message = str(self._git("log", "-1", "--format=%an <%ae> %at +0000%x00%B", commit.id)).split("\0")
+    def _replay(self, commit: str, *, mark: int) -> bytes:
+        """Return the fast-import commands that make the change of `commit` again on the branch."""
+        signature, message = str(self._git("log", "-1", "--format=%an <%ae> %at +0000%x00%B", commit)).split("\0")
         changes: str = self._git(
             "diff-tree",
             "-r",
@@ -280,8 +289,9 @@ class ProjectRepository:
             "--no-renames",
             "--raw",
             "--no-abbrev",
-            commit.parent or _EMPTY_TREE,
-            commit.id,
+            "--root",
+            "--no-commit-id",
+            commit,
         )
         fields = [field for field in changes.split("\0") if field]
         lines = []
@@ -372,8 +382,18 @@ class _FastImport:
 
 def _commit_command(mark: int, *, signature: str, message: str) -> bytes:
     text = message.encode("utf-8")
-    header = f"commit {_PENDING_REF}\nmark :{mark}\nauthor {signature}\ncommitter {signature}\ndata {len(text)}\n"
+    header = f"commit {BRANCH}\nmark :{mark}\nauthor {signature}\ncommitter {signature}\ndata {len(text)}\n"
     return header.encode() + text + b"\n"
+
+
+def _change_lines(changes: TreeChanges, blobs: Mapping[str, str]) -> Iterator[str]:
+    # Deletions come first: where a file was, a directory may be wanted.
+    for path in changes.deleted:
+        yield f"D {_quote(path)}\n"
+    for moved in changes.moved:
+        yield f"M {moved.source.mode:o} {blobs[moved.source.path]} {_quote(moved.path)}\n"
+    for mark, file in enumerate(changes.written, start=1):
+        yield f"M {file.mode:o} :{mark} {_quote(file.path)}\n"
 
 
 def _quote(path: str) -> str:

@@ -100,10 +100,12 @@ class StepOperator(BaseOperator):
         found = list(expressions.find_expressions(value))
         if not found:
             return value
+        from scaffolder.generation.file_generation import describe_run
+
         step_ids = sorted({name for expression in found for name in expression.references.get("steps", ())})
         variables = {
             "params": dict(context["params"]),
-            "run": _describe_run(step.generated_project),
+            "run": describe_run(step.generated_project),
             "steps": {step_id: {"output": read_output(step, context, step_id)} for step_id in step_ids},
         }
         return expressions.evaluate(value, variables)
@@ -154,14 +156,3 @@ def _step_id(context: Context) -> str:
     ti = context["ti"]
     map_index = getattr(ti, "map_index", -1)
     return ti.task_id if map_index is None or map_index < 0 else f"{ti.task_id}[{map_index}]"
-
-
-def _describe_run(generated_project: GeneratedProject) -> dict[str, Any]:
-    return {
-        "id": generated_project.run_id,
-        "dag_id": generated_project.dag_id,
-        "at": generated_project.run_at.isoformat(),
-        "year": generated_project.run_at.year,
-        "user": generated_project.created_by,
-        "generated_project_id": str(generated_project.id),
-    }

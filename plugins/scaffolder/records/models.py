@@ -84,7 +84,10 @@ class GeneratedProject:
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectFile:
-    """One file of a generated project. `mode` is git's (0o100644 or 0o100755); `origin` says who made it."""
+    """One file of a generated project. `mode` is git's (0o100644 or 0o100755); `origin` says who made it.
+
+    `step_id` is the step that wrote or moved it last.
+    """
 
     path: str
     sha256: str
@@ -92,6 +95,39 @@ class ProjectFile:
     mode: int
     origin: str
     step_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectCommit:
+    """One step's commit; `position` counts from 0, oldest first.
+
+    `commit` is None in records that were made before it was kept.
+    """
+
+    position: int
+    step_id: str
+    commit: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileChange:
+    """What a step did to one path: `file` is what is there since, None where the step took it away.
+
+    `moved_from` is the path that a moved file had before.
+    """
+
+    path: str
+    file: ProjectFile | None
+    moved_from: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileDifference:
+    """One path that two commits have differently; `before` or `after` is None where that commit doesn't have it."""
+
+    path: str
+    before: ProjectFile | None
+    after: ProjectFile | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,17 +99,47 @@ FROM (
 WHERE g.id = %(id)s
 """
 
-DELETE_FILES_OF_STEP: Final[LiteralString] = """
-DELETE FROM project_file WHERE generated_project_id = %(id)s AND step_id = %(step_id)s
+UPSERT_COMMIT: Final[LiteralString] = """
+INSERT INTO project_commit (generated_project_id, position, step_id, "commit")
+VALUES (%(id)s, %(position)s, %(step_id)s, %(commit)s)
+ON CONFLICT (generated_project_id, position) DO UPDATE SET step_id = excluded.step_id, "commit" = excluded."commit"
 """
 
-COPY_FILES: Final[LiteralString] = """
-COPY project_file (generated_project_id, path, sha256, size_bytes, mode, origin, step_id) FROM STDIN
+SELECT_COMMITS: Final[LiteralString] = """
+SELECT position, step_id, "commit" FROM project_commit WHERE generated_project_id = %(id)s ORDER BY position
+"""
+
+DELETE_CHANGES_OF_COMMIT: Final[LiteralString] = """
+DELETE FROM file_change WHERE generated_project_id = %(id)s AND position = %(position)s
+"""
+
+COPY_CHANGES: Final[LiteralString] = """
+COPY file_change (generated_project_id, position, path, moved_from, sha256, size_bytes, mode, origin) FROM STDIN
 """
 
 SELECT_FILES: Final[LiteralString] = """
 SELECT path, sha256, size_bytes, mode, origin, step_id FROM project_file
 WHERE generated_project_id = %(id)s ORDER BY path COLLATE "C"
+"""
+
+# The view project_file, as it was at one commit.
+SELECT_FILES_AT: Final[LiteralString] = """
+SELECT path, sha256, size_bytes, mode, origin, step_id
+FROM (
+    SELECT DISTINCT ON (f.path) f.path, f.sha256, f.size_bytes, f.mode, f.origin, c.step_id
+    FROM file_change f JOIN project_commit c USING (generated_project_id, position)
+    WHERE f.generated_project_id = %(id)s AND f.position <= %(position)s
+    ORDER BY f.path, f.position DESC
+) newest
+WHERE sha256 IS NOT NULL
+ORDER BY path
+"""
+
+SELECT_CHANGES_OF_COMMIT: Final[LiteralString] = """
+SELECT f.path, f.moved_from, f.sha256, f.size_bytes, f.mode, f.origin, c.step_id
+FROM file_change f JOIN project_commit c USING (generated_project_id, position)
+WHERE f.generated_project_id = %(id)s AND f.position = %(position)s
+ORDER BY f.path
 """
 
 UPSERT_AGENT_CALL: Final[LiteralString] = """

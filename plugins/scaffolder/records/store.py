@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, LiteralString, TypeVar
 from uuid import UUID
@@ -26,15 +26,20 @@ from scaffolder.records.models import (
     AgentCallStatus,
     Event,
     ExportStatus,
+    FileChange,
+    FileDifference,
     GeneratedProject,
     GeneratedProjectStatus,
     MemberRole,
+    ProjectCommit,
     ProjectFile,
     RepositoryExport,
     RunIdentity,
 )
 
 Row = TypeVar("Row")
+
+_SHORT_COMMIT = 4  # git's own shortest abbreviation
 
 _ENUMS: dict[type, type] = {
     GeneratedProject: GeneratedProjectStatus,
@@ -182,36 +187,81 @@ class ProjectRecords:
         """Keep the last error of a generated project that is under way."""
         self._execute(statements.UPDATE_ERROR, {"id": generated_project_id, "error": _printable(error)})
 
-    # Files
+    # Commits and files
 
-    def replace_files(
-        self, generated_project_id: UUID, *, step_id: str, head_commit: str, files: Iterable[ProjectFile]
+    def write_commit(
+        self,
+        generated_project_id: UUID,
+        *,
+        position: int,
+        commits: Sequence[tuple[str, str]],
+        changes: Iterable[FileChange],
     ) -> None:
-        """Make `files` the files of `step_id` and `head_commit` the head; call it inside `transaction`."""
-        key = {"id": generated_project_id, "step_id": step_id}
-        self._execute(statements.DELETE_FILES_OF_STEP, key)
-        with (
-            translated_errors(),
-            self._connection.cursor() as cursor,
-            cursor.copy(statements.COPY_FILES) as copy,
-        ):
-            for file in files:
-                copy.write_row(
-                    (
-                        generated_project_id,
-                        file.path,
-                        file.sha256,
-                        file.size_bytes,
-                        file.mode,
-                        file.origin,
-                        file.step_id,
-                    )
-                )
-        self._execute(statements.UPDATE_HEAD, {"id": generated_project_id, "head_commit": head_commit})
+        """Record the commits from `position` on as (step, commit id), and what the first of them changed.
 
-    def list_files(self, generated_project_id: UUID) -> list[ProjectFile]:
-        """Return the files at the head, by path in byte order."""
+        The others are those of later steps, made again on top of it: their changes stay as they are recorded. The last
+        one becomes the head. Call it inside `transaction`.
+        """
+        for index, (step_id, commit) in enumerate(commits, start=position):
+            values = {"id": generated_project_id, "position": index, "step_id": step_id, "commit": commit}
+            self._execute(statements.UPSERT_COMMIT, values)
+        self._execute(statements.DELETE_CHANGES_OF_COMMIT, {"id": generated_project_id, "position": position})
+        with translated_errors(), self._connection.cursor() as cursor, cursor.copy(statements.COPY_CHANGES) as copy:
+            copy.set_types(["uuid", "int4", "text", "text", "text", "int8", "int4", "text"])
+            for change in changes:
+                copy.write_row((generated_project_id, position, change.path, change.moved_from, *_columns(change.file)))
+        self._execute(statements.UPDATE_HEAD, {"id": generated_project_id, "head_commit": commits[-1][1]})
+
+    def list_commits(self, generated_project_id: UUID) -> list[ProjectCommit]:
+        """Return the commits, oldest first: one for each step that has written."""
+        return self._rows(ProjectCommit, statements.SELECT_COMMITS, {"id": generated_project_id})
+
+    def find_commit(self, generated_project_id: UUID, name: str) -> ProjectCommit:
+        """Return the commit that `name` means: an id, the first four or more digits of one, or a step's id.
+
+        Raises RecordNotFoundError with those there are.
+        """
+        commits = self.list_commits(generated_project_id)
+        found = [one for one in commits if one.step_id == name]
+        if not found and len(name) >= _SHORT_COMMIT:
+            found = [one for one in commits if one.commit and one.commit.startswith(name)]
+        if len(found) != 1:
+            there = ", ".join(f"{(one.commit or '-')[:12]} ({one.step_id})" for one in commits) or "none"
+            raise RecordNotFoundError(
+                f"generated project {generated_project_id} has no commit {name!r}; accepted is the id or the step of "
+                f"one of: {there}"
+            )
+        return found[0]
+
+    def list_files(self, generated_project_id: UUID, *, at: ProjectCommit | None = None) -> list[ProjectFile]:
+        """Return the files at the head, or at the commit `at`, by path in byte order."""
+        if at is not None:
+            return self.list_files_after(generated_project_id, position=at.position)
         return self._rows(ProjectFile, statements.SELECT_FILES, {"id": generated_project_id})
+
+    def list_files_after(self, generated_project_id: UUID, *, position: int) -> list[ProjectFile]:
+        """Return the files as the commit at `position` left them; none for -1."""
+        values = {"id": generated_project_id, "position": position}
+        return self._rows(ProjectFile, statements.SELECT_FILES_AT, values)
+
+    def list_changes(self, generated_project_id: UUID, *, position: int) -> list[FileChange]:
+        """Return what the commit at `position` did, by path."""
+        values = {"id": generated_project_id, "position": position}
+        with translated_errors(), self._connection.cursor(row_factory=dict_row) as cursor:
+            rows = cursor.execute(statements.SELECT_CHANGES_OF_COMMIT, values).fetchall()
+        return [_read_change(row) for row in rows]
+
+    def compare_commits(
+        self, generated_project_id: UUID, *, base: ProjectCommit, head: ProjectCommit
+    ) -> list[FileDifference]:
+        """Return the paths that `base` and `head` have differently (content or mode), by path in byte order."""
+        before = {file.path: file for file in self.list_files(generated_project_id, at=base)}
+        after = {file.path: file for file in self.list_files(generated_project_id, at=head)}
+        return [
+            FileDifference(path=path, before=before.get(path), after=after.get(path))
+            for path in sorted(before.keys() | after.keys(), key=str.encode)
+            if _content(before.get(path)) != _content(after.get(path))
+        ]
 
     # Agent calls
 
@@ -359,6 +409,20 @@ class ProjectRecords:
         if not found:
             raise RecordNotFoundError(f"there is no {subject} {str(key)!r}")
         return found[0]
+
+
+def _columns(file: ProjectFile | None) -> tuple[Any, ...]:
+    return (None,) * 4 if file is None else (file.sha256, file.size_bytes, file.mode, file.origin)
+
+
+def _read_change(row: dict[str, Any]) -> FileChange:
+    moved_from = row.pop("moved_from")
+    file = None if row["sha256"] is None else ProjectFile(**row)
+    return FileChange(path=row["path"], file=file, moved_from=moved_from)
+
+
+def _content(file: ProjectFile | None) -> tuple[str, int] | None:
+    return None if file is None else (file.sha256, file.mode)
 
 
 def step_error_prefix(step_id: str) -> str:

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from pydantic import ValidationError
 
 from scaffolder.config import Settings
@@ -17,6 +16,7 @@ from scaffolder.errors import ScaffolderError, WorkflowDefinitionError
 from scaffolder.json_schema import SchemaError, check_schema, find_violations
 from scaffolder.operators.names import FINISHING_TASK, OPENING_TASK
 from scaffolder.workflows.step_types import STEP_TYPES, StepDefinition
+from scaffolder.yaml_document import Location, YamlDocument, YamlDocumentError, read_yaml
 
 PROJECT_PARAM: Final[Mapping[str, Any]] = {
     "type": "string",
@@ -28,10 +28,6 @@ PROJECT_PARAM: Final[Mapping[str, Any]] = {
 
 _KEYS: Final = ("id", "title", "description", "params", "steps")
 _ID = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_MAX_BYTES: Final = 1_048_576
-_MAX_NODES: Final = 20_000
-
-Location = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +88,16 @@ class _Reader:
         self._path = path
         self._settings = settings
         self._problems: list[tuple[int, str]] = []
-        self._lines: dict[Location, int] = {}
-        self._ancestors: list[yaml.Node] = []
-        self._count = 0
+        self._document = YamlDocument(data=None, lines={}, duplicates=())
 
     def read(self) -> WorkflowDefinition:
-        data = self._parse()
-        definition = self._build(data)
+        try:
+            self._document = read_yaml(self._path)
+        except YamlDocumentError as error:
+            raise WorkflowDefinitionError([f"{self._path}:{error.line}: {error}"]) from error
+        for location in self._document.duplicates:
+            self._add(location, f"key {location[-1]!r} is there twice")
+        definition = self._build(self._document.data)
         if definition is not None and not self._problems:
             self._check_references(definition)
         if self._problems or definition is None:
@@ -109,61 +108,7 @@ class _Reader:
 
     def _add(self, location: Location, sentence: str) -> None:
         """Note a problem at the line of `location`, or of the nearest that is there."""
-        while location and location not in self._lines:
-            location = location[:-1]
-        self._problems.append((self._lines.get(location, 1), sentence))
-
-    def _parse(self) -> Any:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        try:
-            content = self._path.read_bytes()
-            if len(content) > _MAX_BYTES:
-                raise WorkflowDefinitionError([f"{self._path}:1: has {len(content)} bytes; accepted are {_MAX_BYTES}"])
-            document = loader(content)
-            node = document.get_single_node()
-            self._index(node, ())
-            return document.construct_document(node) if node is not None else None
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise WorkflowDefinitionError([f"{self._path}:{line}: is no YAML: {error.problem}"]) from error
-        except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-            raise WorkflowDefinitionError([f"{self._path}:1: cannot be read: {error}"]) from error
-
-    def _index(self, node: yaml.Node | None, location: Location) -> None:
-        """Keep the line of every key and item, and refuse keys that are there twice."""
-        if node is None:
-            return
-        if node in self._ancestors:
-            raise WorkflowDefinitionError(
-                [f"{self._path}:{node.start_mark.line + 1}: an alias leads back to where it stands"]
-            )
-        self._count += 1
-        if self._count > _MAX_NODES:
-            raise WorkflowDefinitionError(
-                [f"{self._path}:{node.start_mark.line + 1}: has more than {_MAX_NODES} values, aliases counted"]
-            )
-        self._ancestors.append(node)
-        self._index_children(node, location)
-        self._ancestors.pop()
-
-    def _index_children(self, node: yaml.Node, location: Location) -> None:
-        self._lines.setdefault(location, node.start_mark.line + 1)
-        if isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, value in node.value:
-                if not isinstance(key, yaml.ScalarNode):
-                    raise WorkflowDefinitionError(
-                        [f"{self._path}:{key.start_mark.line + 1}: a key is a list or mapping; accepted is text"]
-                    )
-                here = (*location, str(key.value))
-                self._lines[here] = key.start_mark.line + 1
-                if key.value in seen:
-                    self._add(here, f"key {key.value!r} is there twice")
-                seen.add(key.value)
-                self._index(value, here)
-        elif isinstance(node, yaml.SequenceNode):
-            for index, item in enumerate(node.value):
-                self._index(item, (*location, index))
+        self._problems.append((self._document.line(location), sentence))
 
     def _build(self, data: Any) -> WorkflowDefinition | None:
         if not isinstance(data, Mapping):
@@ -238,10 +183,10 @@ class _Reader:
         try:
             return model.model_validate(data)
         except ValidationError as error:
-            accepted = sorted(model.model_fields)
             for problem in error.errors():
                 key = ".".join(str(part) for part in problem["loc"])
                 if problem["type"] == "extra_forbidden":
+                    accepted = model.accepted_keys(problem["loc"])
                     sentence = f"{name}: unknown key {key!r}; accepted are {accepted}"
                 else:
                     sentence = f"{name}: {key}: {problem['msg']}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from scaffolder.config import Settings
-from scaffolder.errors import ExportTargetError
+from scaffolder.errors import ExportTargetError, TemplateError
 from scaffolder.operators.expressions import Expression, compile_value, find_expressions
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ class StepDefinition(BaseModel):
     title: str | None = None
     needs: list[StepId] | None = None
     retries: Annotated[int, Field(ge=0, le=100)] | None = None
+
+    @classmethod
+    def accepted_keys(cls, location: tuple[str | int, ...]) -> list[str]:
+        """Return the keys that are accepted at `location` (pydantic's ``loc`` of an unknown key)."""
+        return sorted(cls.model_fields)
 
     def operator_arguments(self) -> dict[str, Any]:
         """Return the keys of this type as the operator's arguments, with expressions compiled."""
@@ -56,20 +61,67 @@ class ApiCallStep(StepDefinition):
         return {"agent_conn_id": arguments.pop("agent"), **arguments}
 
 
+class TemplateEntry(BaseModel):
+    """One of several templates of a step."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    template: str
+    values: dict[str, Any] = {}
+    into: str = ""
+
+
+class MoveEntry(BaseModel):
+    """One file or directory that gets another path."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str = Field(alias="from")
+    target: str = Field(alias="to")
+
+
 class FileGenerationStep(StepDefinition):
-    """Write files of a template, of an agent, or both."""
+    """Write files of templates and agents, move and delete."""
 
     type: Literal["file_generation"]
-    template: str | None = None
+    template: str | list[TemplateEntry] | None = None
     values: dict[str, Any] = {}
-    files: str | list[dict[str, Any]] | None = None
+    files: str | list[str | dict[str, Any]] | None = None
+    into: str = ""
+    on_conflict: Literal["fail", "ours", "theirs", "skip"] = "fail"
+    move: list[MoveEntry] = []
+    delete: list[str] = []
+    allow_ci_files: bool = False
+    allow_secrets_in: list[str] = []
+    trust: bool = False
+    template_connection: str | None = None
+
+    @classmethod
+    def accepted_keys(cls, location: tuple[str | int, ...]) -> list[str]:
+        """See the base class."""
+        nested = {"template": ["into", "template", "values"], "move": ["from", "to"]}
+        return nested[str(location[0])] if len(location) > 1 else super().accepted_keys(location)
+
+    def operator_arguments(self) -> dict[str, Any]:
+        """See the base class; the connection is that of the templates."""
+        arguments = super().operator_arguments()
+        if isinstance(self.template, list):
+            arguments["template"] = compile_value([one.model_dump(exclude_unset=True) for one in self.template])
+        arguments["move"] = compile_value([one.model_dump(by_alias=True) for one in self.move])
+        return {"template_conn_id": arguments.pop("template_connection"), **arguments}
 
     def check(self, settings: Settings) -> None:
         """See the base class."""
-        from scaffolder.generation.template import find_template
+        from scaffolder.generation.templates.sources import check_reference
 
-        if self.template and isinstance(compile_value(self.template), str):
-            find_template(self.template, templates_dir=settings.templates_dir)
+        if not self.template and self.files is None and not self.move and not self.delete:
+            raise TemplateError("the step does nothing; accepted is at least one of template, files, move, delete")
+        references = (
+            [self.template] if isinstance(self.template, str) else [one.template for one in self.template or ()]
+        )
+        for reference in references:
+            if not isinstance(compile_value(reference), Expression):
+                check_reference(reference, settings=settings)
 
 
 class RepoCreationStep(StepDefinition):

@@ -1,0 +1,182 @@
+"""Where templates come from: the templates directory, a git repository, or a directory that a person names.
+
+What kind of template a directory holds shows in the file that it has: ``template.yaml`` (ours), ``copier.yml`` or
+``cookiecutter.json``. Their modules render them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from scaffolder.config import Settings
+from scaffolder.errors import TemplateError
+from scaffolder.generation.templates.reference import (
+    GIT_PREFIX,
+    GitReference,
+    LocalReference,
+    check_allowed,
+    parse_git_reference,
+    parse_reference,
+)
+
+if TYPE_CHECKING:
+    from scaffolder.generation.git_remote import GitRemote
+    from scaffolder.generation.templates.contract import Template
+    from scaffolder.generation.templates.definition import NativeTemplate
+    from scaffolder.generation.templates.foreign import ForeignSource
+    from scaffolder.generation.templates.mirrors import Checkout
+
+NATIVE_FILE: Final = "template.yaml"
+COPIER_FILES: Final = ("copier.yml", "copier.yaml")
+COOKIECUTTER_FILE: Final = "cookiecutter.json"
+
+_KINDS: Final = {NATIVE_FILE: "native", **dict.fromkeys(COPIER_FILES, "copier"), COOKIECUTTER_FILE: "cookiecutter"}
+
+
+def check_reference(reference: str, *, settings: Settings) -> None:
+    """Refuse what a workflow must not or cannot use, without a network: local definitions are read, git URLs are not.
+
+    Raises TemplateError and TemplateNotAllowedError.
+    """
+    parsed = parse_reference(reference)
+    check_allowed(parsed, settings=settings)
+    if isinstance(parsed, LocalReference):
+        _load_local(parsed, settings=settings)
+
+
+def find_template(reference: str, *, settings: Settings, remote: GitRemote | None = None) -> Template:
+    """Return the template that a workflow names; one from git is fetched where it is not on this machine yet.
+
+    `remote` has the credentials of its host. Raises TemplateError, TemplateNotAllowedError and HostUnavailableError.
+    """
+    parsed = parse_reference(reference)
+    check_allowed(parsed, settings=settings)
+    if isinstance(parsed, LocalReference):
+        return _load_local(parsed, settings=settings)
+    return _load_from_git(parsed, settings=settings, remote=remote)
+
+
+def open_template(location: str, *, settings: Settings) -> Template:
+    """Return the template in the directory or at the git URL `location`, which a person named: all are allowed.
+
+    Raises TemplateError and HostUnavailableError.
+    """
+    if location.startswith(GIT_PREFIX) or "://" in location:
+        return _load_from_git(parse_git_reference(location), settings=settings, remote=None)
+    directory = Path(location).expanduser().absolute()
+    if not directory.is_dir():
+        raise TemplateError(f"template {location!r}: accepted is a directory, or a git URL that begins with 'git+'")
+    return _load_directory(directory, name=directory.name, settings=settings)
+
+
+def find_kind(directory: Path) -> str:
+    """Return the kind of template in `directory`: native, copier or cookiecutter. Raises TemplateError."""
+    for name, kind in _KINDS.items():
+        if (directory / name).is_file():
+            return kind
+    raise TemplateError(
+        f"{str(directory)!r} is no template: accepted is a directory with one of the files {list(_KINDS)}"
+    )
+
+
+def digest_tree(directory: Path) -> str:
+    """Return 12 hex digits that stand for the files of a template that has no version of its own.
+
+    SHA-256 over path, kind, executable bit and content of all that is there, in order; ``.git`` does not count.
+    """
+    digest = hashlib.sha256()
+    for parent, directories, names in os.walk(directory):
+        directories[:] = sorted(set(directories) - {".git"})
+        links = [name for name in directories if Path(parent, name).is_symlink()]
+        for name in sorted([*names, *links]):
+            path = Path(parent, name)
+            mode = path.lstat().st_mode
+            content = str(path.readlink()).encode("utf-8", "surrogateescape") if stat.S_ISLNK(mode) else b""
+            if stat.S_ISREG(mode):
+                with path.open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").digest()
+            relative = path.relative_to(directory).as_posix().encode("utf-8", "surrogateescape")
+            header = b"%d %d %d %d " % (stat.S_IFMT(mode), bool(mode & stat.S_IXUSR), len(relative), len(content))
+            digest.update(header + relative + content)
+    return digest.hexdigest()[:12]
+
+
+def _load_local(reference: LocalReference, *, settings: Settings) -> Template:
+    directory = settings.templates_dir / reference.name
+    if not any((directory / name).is_file() for name in _KINDS):
+        known = sorted({path.parent.name for name in _KINDS for path in settings.templates_dir.glob(f"*/{name}")})
+        raise TemplateError(f"there is no template {reference.name!r} in {settings.templates_dir}; there are {known}")
+    return _load_directory(directory, name=reference.name, settings=settings)
+
+
+def _load_directory(directory: Path, *, name: str, settings: Settings) -> Template:
+    from scaffolder.generation.templates.foreign import ForeignSource
+
+    kind = find_kind(directory)
+    if kind == "native":
+        from scaffolder.generation.templates.definition import load_template
+
+        return load_template(directory, templates_dir=settings.templates_dir)
+    return _make_foreign(kind, ForeignSource(directory=directory, name=name))
+
+
+def _load_from_git(reference: GitReference, *, settings: Settings, remote: GitRemote | None) -> Template:
+    from scaffolder.generation.templates.foreign import ForeignSource
+    from scaffolder.generation.templates.mirrors import TemplateMirror
+
+    checkout = TemplateMirror(reference.url, settings=settings, remote=remote).check_out(reference)
+    directory = _enter(checkout.directory, reference)
+    kind = find_kind(directory)
+    if kind == "native":
+        from scaffolder.generation.templates.definition import load_template
+
+        template = load_template(directory, templates_dir=settings.templates_dir)
+        return _take_from_git(template, reference=reference, checkout=checkout)
+    return _make_foreign(
+        kind,
+        ForeignSource(
+            directory=directory,
+            name=reference.name,
+            reference=reference,
+            mirror=checkout.mirror,
+            commit=checkout.commit,
+        ),
+    )
+
+
+def _take_from_git(template: NativeTemplate, *, reference: GitReference, checkout: Checkout) -> NativeTemplate:
+    """Return `template`, and what it extends in the same repository, called by URL and commit."""
+    inside = template.directory.relative_to(checkout.directory.resolve())
+    own = replace(reference, subdirectory="" if inside == Path() else inside.as_posix())
+    bases = tuple(
+        _take_from_git(base, reference=reference, checkout=checkout)
+        if base.directory.is_relative_to(checkout.directory.resolve())
+        else base
+        for base in template.bases
+    )
+    return replace(template, name=own.name, version=checkout.commit, bases=bases)
+
+
+def _make_foreign(kind: str, source: ForeignSource) -> Template:
+    if kind == "copier":
+        from scaffolder.generation.templates.copier import CopierTemplate
+
+        return CopierTemplate(source)
+    from scaffolder.generation.templates.cookiecutter import CookiecutterTemplate
+
+    return CookiecutterTemplate(source)
+
+
+def _enter(checkout: Path, reference: GitReference) -> Path:
+    directory = (checkout / reference.subdirectory).resolve()
+    if not directory.is_dir() or not directory.is_relative_to(checkout.resolve()):
+        raise TemplateError(
+            f"template {str(reference)!r}: there is no directory {reference.subdirectory!r} in its repository at "
+            f"{reference.ref!r}"
+        )
+    return directory
