@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
-_PACKAGES = ("apache-airflow", "gitpython", "jinja2", "psycopg", "httpx2", "datamodel-code-generator")
+_PACKAGES = (
+    "apache-airflow",
+    "cookiecutter",
+    "copier",
+    "datamodel-code-generator",
+    "gitpython",
+    "httpx2",
+    "jinja2",
+    "psycopg",
+)
 
 
 def print_result(benchmark: str, *, ratios: Mapping[str, float], figures: Mapping[str, float]) -> None:

@@ -108,7 +108,7 @@ def test_every_workflow_becomes_a_dag_with_an_opening_task_and_a_finaliser(tmp_p
 def test_broken_workflows_are_import_errors_and_the_others_stay(tmp_path: Path) -> None:
     workflows = tmp_path / "workflows"
     workflows.mkdir()
-    (workflows / "good.yaml").write_text("id: good\nsteps:\n  - id: one\n    type: file_generation\n")
+    (workflows / "good.yaml").write_text("id: good\nsteps:\n  - id: one\n    type: file_generation\n    delete: [x]\n")
     (workflows / "bad.yaml").write_text("id: bad\nsteps: []\n")
     found = run_python(LOAD_DAGS, tmp_path, SCAFFOLDER_WORKFLOWS_DIR=str(workflows))
     assert list(found["dags"]) == ["good"]

@@ -23,8 +23,8 @@ from scaffolder.errors import (
     ScaffolderError,
     StorageError,
 )
-from scaffolder.exports.contract import GitRemote
 from scaffolder.exports.service import export_generated_project
+from scaffolder.generation.git_remote import GitRemote
 from scaffolder.generation.merge import TreeEdits
 from scaffolder.generation.step_commit import commit_step, get_project_directory
 from scaffolder.records.models import ExportStatus, RepositoryExport

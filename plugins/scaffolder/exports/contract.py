@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from scaffolder.config import Settings
 from scaffolder.errors import ExportTargetError
-from scaffolder.generation.git_remote import GitRemote as GitRemote  # noqa: PLC0414 - hooks and operators read it here
+from scaffolder.generation.git_remote import GitRemote
 from scaffolder.generation.repository import ProjectRepository
 
 

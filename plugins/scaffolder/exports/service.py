@@ -10,8 +10,9 @@ from uuid import UUID, uuid5
 
 from scaffolder.config import Settings
 from scaffolder.errors import ExportConflictError, ExportTargetError, ScaffolderError
-from scaffolder.exports.contract import Exporter, ExportRequest, GitRemote
+from scaffolder.exports.contract import Exporter, ExportRequest
 from scaffolder.exports.registry import get_exporter
+from scaffolder.generation.git_remote import GitRemote
 from scaffolder.generation.step_commit import get_project_directory, get_repository
 from scaffolder.records.models import ExportStatus, GeneratedProject, GeneratedProjectStatus, RepositoryExport
 from scaffolder.records.store import ProjectRecords

@@ -12,7 +12,7 @@ from scaffolder.operators.step import Step, StepOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from scaffolder.exports.contract import GitRemote
+    from scaffolder.generation.git_remote import GitRemote
 
 
 class RepoCreationOperator(StepOperator):

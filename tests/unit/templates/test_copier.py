@@ -277,11 +277,13 @@ def test_code_of_the_author_needs_both_switches(
     assert not marker.exists()
 
 
-def test_migrations_need_no_trust_as_none_run(foreign_settings: Settings, tmp_path: Path) -> None:
+def test_migrations_need_trust_though_none_run(foreign_settings: Settings, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     definition = f"_migrations: [{{version: v1, command: 'touch {marker}'}}]\nname: x\n"
     directory = write_tree(tmp_path / "template", {"copier.yml": definition, "a": ""})
-    assert set(render(directory, foreign_settings)) == {"a"}
+    with pytest.raises(TemplateNotAllowedError, match=r"copier\.yml: _migrations"):
+        render(directory, foreign_settings)
+    assert set(render(directory, foreign_settings, trust=True)) == {"a"}
     assert not marker.exists()
 
 

@@ -15,6 +15,7 @@ from scaffolder.config import Settings
 from scaffolder.errors import TemplateError
 from scaffolder.generation.templates import filters
 from scaffolder.generation.templates.filters import FILTERS
+from tests.conftest import CHECKOUT
 from tests.native_templates import render, write_template
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -90,6 +91,14 @@ def test_filters_in_use(tmp_path: Path, settings: Settings, source: str, result:
 def test_what_a_filter_does_not_take_is_named(tmp_path: Path, settings: Settings, source: str, message: str) -> None:
     with pytest.raises(TemplateError, match=message):
         render(write_template(tmp_path, {"a.jinja": source}), settings)
+
+
+@pytest.mark.parametrize("name", list(filters.FILTERS))
+def test_every_filter_is_documented_with_its_example(name: str) -> None:
+    one = filters.FILTERS[name]
+    result = one.result.replace("\n", "\\n")
+    line = f"- `{name}`: {one.summary.replace('``', '`')} `{one.example}` gives `{result}`."
+    assert line in (CHECKOUT / "docs" / "templates.md").read_text().splitlines()
 
 
 @given(DATA)

@@ -42,9 +42,10 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _list_demands(template: Any) -> list[str]:
-    # Migrations are none: they run in updates, which there are none of.
+    # Migrations run in updates only, which people do later and elsewhere; the project would bring them along.
     files = [path.name for path in Path(template.local_abspath).glob("copier.y*ml")]
     file = files[0] if files else "copier.yml"
     extensions = [f"{file}: _jinja_extensions, {str(name)!r}" for name in template.jinja_extensions]
     tasks = [f"{file}: _tasks[{index}], {task.cmd!r}" for index, task in enumerate(template.tasks)]
-    return extensions + tasks
+    migrations = [f"{file}: _migrations"] if template.config_data.get("migrations") else []
+    return extensions + tasks + migrations
