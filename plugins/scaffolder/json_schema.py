@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Annotated, Any, Final
 
-_MESSAGE_CHARACTERS = 300
+MAX_REFERENCES: Final = 10_000
+_MESSAGE_CHARACTERS: Final = 300
 
 
 class SchemaError(ValueError):
@@ -26,15 +29,40 @@ def check_schema(schema: Any) -> None:
         raise SchemaError(_shorten(error.message), path=tuple(error.absolute_path)) from error
 
 
-def find_violations(schema: Mapping[str, Any], value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield path and message of each place where `value` breaks `schema`. Raises SchemaError."""
+def check_bounded(schema: Any) -> None:
+    """Raise SchemaError where `find_violations` could not check `schema` in bounded time.
+
+    That needs patterns without look-around and back-references (JSON Schema, 6.4, recommends no others) and no
+    ``patternProperties``.
+    """
+    if isinstance(schema, list):
+        for item in schema:
+            check_bounded(item)
+    elif isinstance(schema, dict):
+        if "patternProperties" in schema:
+            raise SchemaError("patternProperties; accepted are properties and propertyNames")
+        if isinstance(schema.get("pattern"), str):
+            _compile_linear(schema["pattern"])
+        for item in schema.values():
+            check_bounded(item)
+
+
+def find_violations(
+    schema: Mapping[str, Any], value: Any, *, bounded: bool = False
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield path and message of each place where `value` breaks `schema`. Raises SchemaError.
+
+    With `bounded` the schema may be anybody's: its patterns take time in proportion to the text, and it may follow no
+    more than `MAX_REFERENCES`.
+    """
     import re
 
     import jsonschema
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
-    validator = jsonschema.Draft202012Validator(schema, registry=Registry())
+    validator_type = _make_bounded_validator() if bounded else jsonschema.Draft202012Validator
+    validator = validator_type(schema, registry=Registry())
     try:
         for error in validator.iter_errors(value):
             yield tuple(error.absolute_path), _shorten(error.message)
@@ -42,6 +70,44 @@ def find_violations(schema: Mapping[str, Any], value: Any) -> Iterator[tuple[tup
         raise SchemaError(f"the reference {error.ref!r} leads nowhere inside the schema") from error
     except (re.error, RecursionError) as error:
         raise SchemaError(f"{type(error).__name__}: {error}") from error
+
+
+def _make_bounded_validator() -> Any:
+    import jsonschema
+
+    follow = jsonschema.Draft202012Validator.VALIDATORS["$ref"]
+    count = itertools.count(1)
+
+    def check_pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[Any]:
+        if isinstance(instance, str) and not _compile_linear(pattern)(instance):
+            yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
+
+    def check_reference(validator: Any, reference: str, instance: Any, schema: Any) -> Iterator[Any]:
+        if next(count) > MAX_REFERENCES:
+            raise SchemaError(f"follows more than {MAX_REFERENCES} references")
+        yield from follow(validator, reference, instance, schema) or ()
+
+    rules = {"pattern": check_pattern, "$ref": check_reference}
+    return jsonschema.validators.extend(jsonschema.Draft202012Validator, rules)  # type: ignore[no-untyped-call]
+
+
+@cache
+def _compile_linear(pattern: str) -> Callable[[str], bool]:
+    """Return the search for `pattern` by Rust's regular expressions, which pydantic brings."""
+    from pydantic import ConfigDict, StringConstraints, TypeAdapter
+    from pydantic_core import SchemaError as PydanticSchemaError
+
+    try:
+        adapter = TypeAdapter(
+            Annotated[str, StringConstraints(pattern=pattern)], config=ConfigDict(regex_engine="rust-regex")
+        )
+    except PydanticSchemaError as error:
+        reason = " ".join(str(error).split()).removesuffix(".")
+        raise SchemaError(
+            f"pattern {pattern!r} cannot be used; accepted are those without look-around and back-references "
+            f"({_shorten(reason)})"
+        ) from error
+    return adapter.validator.isinstance_python
 
 
 def _shorten(message: str) -> str:

@@ -6,7 +6,6 @@ text. What the expressions bring in is data: it is never rendered again.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from scaffolder.sandbox import DataEnvironment
 
 VARIABLES: Final = ("params", "run", "steps")
-
-_WHOLE = re.compile(r"\s*\{\{(?P<expression>(?:(?!\{\{|\}\}).)*)\}\}\s*", re.DOTALL)
-_MARKS = ("{{", "{%", "{#")
 
 
 class Expression:
@@ -54,17 +50,8 @@ class Expression:
 
     def evaluate(self, variables: Mapping[str, Any]) -> Any:
         """Return the value for `variables`. Raises ExpressionError."""
-        from jinja2 import Undefined
-
-        environment = _environment()
         try:
-            whole = _WHOLE.fullmatch(self.source)
-            if whole is None:
-                return environment.from_string(self.source).render(variables)
-            value = environment.compile_expression(whole["expression"], undefined_to_none=False)(**variables)
-            if isinstance(value, Undefined):
-                str(value)  # StrictUndefined says here what is missing
-            return value
+            return _environment().evaluate(self.source, variables)
         except Exception as error:  # an expression is somebody's code: whatever it raises is its error
             raise ExpressionError(
                 f"expression {self.source!r} cannot be computed: {type(error).__name__}: {str(error)[:300]}"
@@ -86,8 +73,10 @@ class Expression:
 
 def compile_value(value: Any) -> Any:
     """Return `value` with every string that has Jinja in it as an `Expression`, at any depth of lists and mappings."""
+    from scaffolder.sandbox import MARKS
+
     if isinstance(value, str):
-        return Expression(value) if any(mark in value for mark in _MARKS) else value
+        return Expression(value) if any(mark in value for mark in MARKS) else value
     if isinstance(value, Mapping):
         return {key: compile_value(item) for key, item in value.items()}
     return [compile_value(item) for item in value] if isinstance(value, list) else value

@@ -80,7 +80,7 @@ def _check_defaults(template: NativeTemplate) -> Iterator[TemplateProblem]:
         alone = {key: schema[key] for key in ("$defs", "definitions") if key in schema} | {"properties": {name: one}}
         file, line = find_line(template, ("values", "properties", name, "default"))
         try:
-            for _, message in find_violations(alone, {name: one["default"]}):
+            for _, message in find_violations(alone, {name: one["default"]}, bounded=True):
                 sentence = f"the value {name!r} refuses its own default: {message}"
                 yield TemplateProblem(file=file, line=line, message=sentence)
         except SchemaError as error:

@@ -217,7 +217,7 @@ class _Reader:
         return description or "" if isinstance(description, str) else ""
 
     def _read_schema(self, schema: Any) -> Mapping[str, Any]:
-        from scaffolder.json_schema import SchemaError, check_schema
+        from scaffolder.json_schema import SchemaError, check_bounded, check_schema
 
         if schema is None:
             return {"type": "object"}
@@ -230,6 +230,7 @@ class _Reader:
             return {}
         try:
             check_schema(schema)
+            check_bounded(schema)
         except SchemaError as error:
             self._add(("values", *error.path), f"values is no JSON Schema: {error}")
             return {}

@@ -68,7 +68,7 @@ class TemplateValues:
 
     def _check(self, schema: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         try:
-            problems = _describe(find_violations(schema, values))
+            problems = _describe(find_violations(schema, values, bounded=True))
         except SchemaError as error:
             raise TemplateError(
                 f"template {self._template.name!r} has values whose schema cannot be used: {error}"
