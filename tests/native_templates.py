@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from scaffolder.config import Settings
-from scaffolder.generation.templates.definition import NativeTemplate, load_template
+from scaffolder.generation.templates.native.definition import NativeTemplate, load_template
 
 RUN: dict[str, Any] = {
     "id": "manual__1",

@@ -18,9 +18,9 @@ from scaffolder.errors import InvalidParametersError, StorageError
 
 if TYPE_CHECKING:
     from scaffolder.config import Settings
-    from scaffolder.generation.templates.checking import TemplateProblem
     from scaffolder.generation.templates.contract import Template
-    from scaffolder.generation.templates.definition import NativeTemplate
+    from scaffolder.generation.templates.native.checking import TemplateProblem
+    from scaffolder.generation.templates.native.definition import NativeTemplate
     from scaffolder.generation.tree import GeneratedFile
 
 template_app = typer.Typer(help="Templates, for those who write them.", no_args_is_help=True)
@@ -61,7 +61,7 @@ def check(
     """Say all that is wrong with a template and, given values, show what it makes of them."""
     if values is None and (against is not None or diff):
         raise InvalidParametersError("--against and --diff show what is rendered; accepted is that with --values FILE")
-    from scaffolder.generation.templates.definition import NativeTemplate
+    from scaffolder.generation.templates.native.definition import NativeTemplate
 
     settings = _get_settings()
     opened = _open(directory, settings)
@@ -167,7 +167,7 @@ def _check_native(
     template: NativeTemplate, values: Mapping[str, Any] | None, *, settings: Settings
 ) -> tuple[Sequence[TemplateProblem], Sequence[GeneratedFile] | None]:
     """Print what is wrong; return that, and what the template makes of `values`."""
-    from scaffolder.generation.templates.checking import check_template
+    from scaffolder.generation.templates.native.checking import check_template
 
     report = check_template(template, values=values, run=_describe_run(), settings=settings)
     for problem in report.problems:
@@ -179,7 +179,7 @@ def _check_foreign(
     template: Template, values: Mapping[str, Any] | None, *, trust: bool, settings: Settings
 ) -> Sequence[GeneratedFile] | None:
     """Print what asks for trust; return what the template makes of `values`, where it may."""
-    from scaffolder.generation.templates.foreign import ForeignTemplate
+    from scaffolder.generation.templates.foreign.template import ForeignTemplate
 
     demands = template.inspect(settings=settings).demands if isinstance(template, ForeignTemplate) else ()
     for demand in demands:
@@ -211,7 +211,7 @@ def _print_tree(title: str, files: Sequence[GeneratedFile]) -> None:
 def _print_differences(
     files: Sequence[GeneratedFile], *, against: Path | None, whole: bool, settings: Settings
 ) -> None:
-    from scaffolder.generation.templates.foreign_output import read_back
+    from scaffolder.generation.templates.foreign.output import read_back
     from scaffolder.terminal import compare, print_diff
 
     if against is None and not whole:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from scaffolder.config import Settings
-from scaffolder.generation.templates import checking
-from scaffolder.generation.templates.checking import check_template
-from scaffolder.generation.templates.definition import load_template
+from scaffolder.generation.templates.native import checking
+from scaffolder.generation.templates.native.checking import check_template
+from scaffolder.generation.templates.native.definition import load_template
 from tests.native_templates import RUN, properties, write_template
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from scaffolder.config import Settings
-from scaffolder.generation.templates import compiled
-from scaffolder.generation.templates.compiled import CompiledTemplates, make_key
-from scaffolder.generation.templates.definition import NativeTemplate
+from scaffolder.generation.templates.native import compiled
+from scaffolder.generation.templates.native.compiled import CompiledTemplates, make_key
+from scaffolder.generation.templates.native.definition import NativeTemplate
 from tests.native_templates import render, write_template
 
 FILES = {f"{{{{ name }}}}/{number}.jinja": f"{number} {{{{ name }}}}\r\n" for number in range(3)}

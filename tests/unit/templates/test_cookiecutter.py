@@ -13,8 +13,8 @@ import pytest
 
 from scaffolder.config import Settings
 from scaffolder.errors import LimitExceededError, StorageError, TemplateError, TemplateNotAllowedError
-from scaffolder.generation.templates.cookiecutter import CookiecutterTemplate
-from scaffolder.generation.templates.foreign import ForeignSource
+from scaffolder.generation.templates.foreign.cookiecutter import CookiecutterTemplate
+from scaffolder.generation.templates.foreign.template import ForeignSource
 from scaffolder.generation.templates.sources import open_template
 from tests.unit.templates.trees import commit_tree, read_tree, run_tool, write_tree
 

@@ -18,7 +18,7 @@ import yaml
 from scaffolder.config import Settings
 from scaffolder.errors import LimitExceededError, TemplateError, TemplateNotAllowedError
 from scaffolder.generation.git_remote import GitRemote
-from scaffolder.generation.templates.copier import CopierTemplate
+from scaffolder.generation.templates.foreign.copier import CopierTemplate
 from scaffolder.generation.templates.sources import find_template, open_template
 from tests.servers import serve_git
 from tests.unit.templates.trees import commit_tree, read_tree, run_git, run_tool, write_tree

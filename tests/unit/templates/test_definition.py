@@ -8,7 +8,7 @@ import pytest
 
 from scaffolder.config import Settings
 from scaffolder.errors import PermanentError, TemplateError
-from scaffolder.generation.templates.definition import load_template
+from scaffolder.generation.templates.native.definition import load_template
 from tests.native_templates import RUN, properties, render, write_template
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from scaffolder.config import Settings
 from scaffolder.errors import TemplateError
-from scaffolder.generation.templates import filters
-from scaffolder.generation.templates.filters import FILTERS
+from scaffolder.generation.templates.native import filters
+from scaffolder.generation.templates.native.filters import FILTERS
 from tests.conftest import CHECKOUT
 from tests.native_templates import render, write_template
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scaffolder.config import Settings
 from scaffolder.errors import LimitExceededError, TemplateError
-from scaffolder.generation.templates.source_files import SourceFiles
+from scaffolder.generation.templates.native.source_files import SourceFiles
 from tests.native_templates import RUN, render, write_template
 
 VALUES = {

@@ -8,7 +8,18 @@ import pytest
 HEAVY = {"jinja2", "yaml", "git", "pathspec", "jsonschema", "slugify", "tomli_w", "airflow"}
 
 
-@pytest.mark.parametrize("module", ["checking", "definition", "rendering", "filters", "contract"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "native.checking",
+        "native.definition",
+        "native.rendering",
+        "native.filters",
+        "foreign.copier",
+        "contract",
+        "sources",
+    ],
+)
 def test_importing_what_workers_import_loads_nothing_heavy(module: str) -> None:
     program = (
         f"import sys; sys.path[:] = {sys.path!r}; import scaffolder.generation.templates.{module}; print(*sys.modules)"

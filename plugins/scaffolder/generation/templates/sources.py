@@ -6,9 +6,6 @@ What kind of template a directory holds shows in the file that it has: ``templat
 
 from __future__ import annotations
 
-import hashlib
-import os
-import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,9 +24,9 @@ from scaffolder.generation.templates.reference import (
 if TYPE_CHECKING:
     from scaffolder.generation.git_remote import GitRemote
     from scaffolder.generation.templates.contract import Template
-    from scaffolder.generation.templates.definition import NativeTemplate
-    from scaffolder.generation.templates.foreign import ForeignSource
+    from scaffolder.generation.templates.foreign.template import ForeignSource
     from scaffolder.generation.templates.mirrors import Checkout
+    from scaffolder.generation.templates.native.definition import NativeTemplate
 
 NATIVE_FILE: Final = "template.yaml"
 COPIER_FILES: Final = ("copier.yml", "copier.yaml")
@@ -84,28 +81,6 @@ def find_kind(directory: Path) -> str:
     )
 
 
-def digest_tree(directory: Path) -> str:
-    """Return 12 hex digits that stand for the files of a template that has no version of its own.
-
-    SHA-256 over path, kind, executable bit and content of all that is there, in order; ``.git`` does not count.
-    """
-    digest = hashlib.sha256()
-    for parent, directories, names in os.walk(directory):
-        directories[:] = sorted(set(directories) - {".git"})
-        links = [name for name in directories if Path(parent, name).is_symlink()]
-        for name in sorted([*names, *links]):
-            path = Path(parent, name)
-            mode = path.lstat().st_mode
-            content = str(path.readlink()).encode("utf-8", "surrogateescape") if stat.S_ISLNK(mode) else b""
-            if stat.S_ISREG(mode):
-                with path.open("rb") as file:
-                    content = hashlib.file_digest(file, "sha256").digest()
-            relative = path.relative_to(directory).as_posix().encode("utf-8", "surrogateescape")
-            header = b"%d %d %d %d " % (stat.S_IFMT(mode), bool(mode & stat.S_IXUSR), len(relative), len(content))
-            digest.update(header + relative + content)
-    return digest.hexdigest()[:12]
-
-
 def _load_local(reference: LocalReference, *, settings: Settings) -> Template:
     directory = settings.templates_dir / reference.name
     if not any((directory / name).is_file() for name in _KINDS):
@@ -115,25 +90,25 @@ def _load_local(reference: LocalReference, *, settings: Settings) -> Template:
 
 
 def _load_directory(directory: Path, *, name: str, settings: Settings) -> Template:
-    from scaffolder.generation.templates.foreign import ForeignSource
+    from scaffolder.generation.templates.foreign.template import ForeignSource
 
     kind = find_kind(directory)
     if kind == "native":
-        from scaffolder.generation.templates.definition import load_template
+        from scaffolder.generation.templates.native.definition import load_template
 
         return load_template(directory, templates_dir=settings.templates_dir)
     return _make_foreign(kind, ForeignSource(directory=directory, name=name))
 
 
 def _load_from_git(reference: GitReference, *, settings: Settings, remote: GitRemote | None) -> Template:
-    from scaffolder.generation.templates.foreign import ForeignSource
+    from scaffolder.generation.templates.foreign.template import ForeignSource
     from scaffolder.generation.templates.mirrors import TemplateMirror
 
     checkout = TemplateMirror(reference.url, settings=settings, remote=remote).check_out(reference)
     directory = _enter(checkout.directory, reference)
     kind = find_kind(directory)
     if kind == "native":
-        from scaffolder.generation.templates.definition import load_template
+        from scaffolder.generation.templates.native.definition import load_template
 
         template = load_template(directory, templates_dir=settings.templates_dir)
         return _take_from_git(template, reference=reference, checkout=checkout)
@@ -164,10 +139,10 @@ def _take_from_git(template: NativeTemplate, *, reference: GitReference, checkou
 
 def _make_foreign(kind: str, source: ForeignSource) -> Template:
     if kind == "copier":
-        from scaffolder.generation.templates.copier import CopierTemplate
+        from scaffolder.generation.templates.foreign.copier import CopierTemplate
 
         return CopierTemplate(source)
-    from scaffolder.generation.templates.cookiecutter import CookiecutterTemplate
+    from scaffolder.generation.templates.foreign.cookiecutter import CookiecutterTemplate
 
     return CookiecutterTemplate(source)
 

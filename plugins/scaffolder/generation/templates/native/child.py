@@ -19,9 +19,15 @@ from typing import IO, Any, Final, NoReturn
 
 from jinja2 import Template, TemplateNotFound, TemplateRuntimeError, TemplateSyntaxError
 
-from scaffolder.generation.templates.environment import IncludableFiles, TemplateEnvironment, describe_missing
-from scaffolder.generation.templates.frames import HEADER, PROGRESS, Ask, Stage, Tell
-from scaffolder.generation.templates.planning import PlanError, compile_part, complete_values, explain, plan_files
+from scaffolder.generation.templates.native.environment import IncludableFiles, TemplateEnvironment, describe_missing
+from scaffolder.generation.templates.native.frames import HEADER, PROGRESS, Ask, Stage, Tell
+from scaffolder.generation.templates.native.planning import (
+    PlanError,
+    compile_part,
+    complete_values,
+    explain,
+    plan_files,
+)
 
 _BUFFER_BYTES: Final = 262_144
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scaffolder.errors import LimitExceededError, TemplateError
 from scaffolder.generation.isolation import IsolatedProcess, Limits
-from scaffolder.generation.templates.compiled import CompiledTemplates
-from scaffolder.generation.templates.definition import find_line
-from scaffolder.generation.templates.frames import (
+from scaffolder.generation.templates.native.compiled import CompiledTemplates
+from scaffolder.generation.templates.native.definition import find_line
+from scaffolder.generation.templates.native.frames import (
     MAX_MESSAGE_BYTES,
     PROGRESS,
     Ask,
@@ -29,17 +29,17 @@ from scaffolder.generation.templates.frames import (
     parse,
     read_frames,
 )
-from scaffolder.generation.templates.job import Job
-from scaffolder.generation.templates.plan import Plan, PlannedFile
-from scaffolder.generation.templates.source_files import SourceFiles
-from scaffolder.generation.templates.template_values import TemplateValues
+from scaffolder.generation.templates.native.job import Job
+from scaffolder.generation.templates.native.plan import Plan, PlannedFile
+from scaffolder.generation.templates.native.source_files import SourceFiles
+from scaffolder.generation.templates.native.template_values import TemplateValues
 from scaffolder.generation.tree import GeneratedFile
 
 if TYPE_CHECKING:
     from scaffolder.config import Settings
-    from scaffolder.generation.templates.definition import NativeTemplate
+    from scaffolder.generation.templates.native.definition import NativeTemplate
 
-_PROGRAM: Final = "scaffolder.generation.templates.child"
+_PROGRAM: Final = "scaffolder.generation.templates.native.child"
 
 
 def render_template(

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from jinja2 import BaseLoader, Environment, Template, TemplateNotFound, TemplateRuntimeError
 
-from scaffolder.generation.templates.filters import FILTERS
+from scaffolder.generation.templates.native.filters import FILTERS
 from scaffolder.sandbox import DataEnvironment
 
 # They give something else each time.

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scaffolder.errors import PermanentError, TemplateError
 from scaffolder.generation.isolation import IsolatedProcess, Limits, run_isolated
-from scaffolder.generation.templates.definition import find_line
-from scaffolder.generation.templates.frames import FrameError, clean, parse
-from scaffolder.generation.templates.plan import describe_rules
-from scaffolder.generation.templates.source_files import SourceFiles
-from scaffolder.generation.templates.template_values import has_marks
+from scaffolder.generation.templates.native.definition import find_line
+from scaffolder.generation.templates.native.frames import FrameError, clean, parse
+from scaffolder.generation.templates.native.plan import describe_rules
+from scaffolder.generation.templates.native.source_files import SourceFiles
+from scaffolder.generation.templates.native.template_values import has_marks
 from scaffolder.json_schema import SchemaError, find_violations
 
 if TYPE_CHECKING:
     from scaffolder.config import Settings
-    from scaffolder.generation.templates.definition import NativeTemplate
+    from scaffolder.generation.templates.native.definition import NativeTemplate
     from scaffolder.generation.tree import GeneratedFile
 
-_PROGRAM: Final = "scaffolder.generation.templates.checking_child"
+_PROGRAM: Final = "scaffolder.generation.templates.native.checking_child"
 _ANSWER_BYTES: Final = 8_388_608
 _SOURCE_BYTES: Final = 1_048_576
 _ALL_SOURCES_BYTES: Final = 67_108_864

@@ -8,7 +8,7 @@ from typing import Any
 from copier._main import Worker
 from copier._settings import SettingsModel
 
-from scaffolder.generation.templates.foreign_child import ProblemError
+from scaffolder.generation.templates.foreign.child import ProblemError
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from jinja2 import meta, nodes
 
-from scaffolder.generation.templates.environment import REFUSED_NAMES, TemplateEnvironment
+from scaffolder.generation.templates.native.environment import REFUSED_NAMES, TemplateEnvironment
 
 _GUARDING_TESTS: Final = frozenset({"defined", "undefined"})
 _GUARDING_FILTERS: Final = frozenset({"default", "d"})

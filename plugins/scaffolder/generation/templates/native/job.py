@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from scaffolder.errors import LimitExceededError, TemplateError
-from scaffolder.generation.templates.compiled import CompiledSources, CompiledTemplates, make_key
-from scaffolder.generation.templates.frames import MAX_MESSAGE_BYTES, STAND_INS, Ask, FrameError, Tell, pack
+from scaffolder.generation.templates.native.compiled import CompiledSources, CompiledTemplates, make_key
+from scaffolder.generation.templates.native.frames import MAX_MESSAGE_BYTES, STAND_INS, Ask, FrameError, Tell, pack
 from scaffolder.generation.tree import GeneratedFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scaffolder.config import Settings
-    from scaffolder.generation.templates.plan import PlannedFile
-    from scaffolder.generation.templates.source_files import SourceFiles
+    from scaffolder.generation.templates.native.plan import PlannedFile
+    from scaffolder.generation.templates.native.source_files import SourceFiles
 
 _CHUNK_BYTES: Final = 131_072
 _MARKS: Final = (b"{{", b"{%", b"{#")

@@ -31,7 +31,7 @@ _TRAILER: Final = struct.Struct("<II")
 _CHUNK_BYTES: Final = 262_144
 _UNFINISHED_SECONDS: Final = 86_400
 # All that has a say in what a source is compiled to, beside Python and Jinja.
-_OWN_SOURCES: Final = ("child.py", "environment.py", "filters.py", "frames.py", "../../sandbox.py")
+_OWN_SOURCES: Final = ("child.py", "environment.py", "filters.py", "frames.py", "../../../sandbox.py")
 
 
 def make_key(sources: Iterable[tuple[str, bytes]], *, stand_in: str) -> str:

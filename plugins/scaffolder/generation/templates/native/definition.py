@@ -80,7 +80,7 @@ class NativeTemplate:
         Raises TemplateError (values that the schema refuses; a file that cannot be rendered, named with its line) and
         LimitExceededError.
         """
-        from scaffolder.generation.templates.rendering import render_template
+        from scaffolder.generation.templates.native.rendering import render_template
 
         return render_template(self, values, run=run, settings=settings)
 

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 _PROGRAMS: Final = {
-    "copier": "scaffolder.generation.templates.copier_child",
-    "cookiecutter": "scaffolder.generation.templates.cookiecutter_child",
+    "copier": "scaffolder.generation.templates.foreign.copier_child",
+    "cookiecutter": "scaffolder.generation.templates.foreign.cookiecutter_child",
 }
 _PROBLEM_CHARACTERS: Final = 2_000
 # Whoever removes it all again does that by recursion.

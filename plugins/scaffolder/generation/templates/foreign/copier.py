@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 from scaffolder.config import Settings
 from scaffolder.errors import TemplateError
 from scaffolder.generation.repository import git_environment
-from scaffolder.generation.templates.foreign import ForeignTemplate
+from scaffolder.generation.templates.foreign.template import ForeignTemplate
 
 # What Copier's own command takes for a repository; all else needs its prefix.
 _KNOWN_URLS: Final = ("https://github.com/", "https://gitlab.com/")

@@ -6,9 +6,11 @@ judged as anybody's files are. What runs code of the template's author is refuse
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,14 +23,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from scaffolder.errors import TemplateError, TemplateNotAllowedError
 from scaffolder.generation.isolation import IsolatedProcess, Limits
 from scaffolder.generation.repository import last_line
-from scaffolder.generation.templates.foreign_output import OutputWatch, check_links, make_workspace, read_back
+from scaffolder.generation.templates.foreign.output import OutputWatch, check_links, make_workspace, read_back
 
 if TYPE_CHECKING:
     from scaffolder.config import Settings
     from scaffolder.generation.templates.reference import GitReference
     from scaffolder.generation.tree import GeneratedFile
 
-_CHILD: Final = "scaffolder.generation.templates.foreign_child"
+_CHILD: Final = "scaffolder.generation.templates.foreign.child"
 _ANSWER_BYTES: Final = 1_048_576
 _OPEN_FILES: Final = 256
 _PROBLEM_CHARACTERS: Final = 1_000
@@ -84,8 +86,6 @@ class ForeignTemplate(ABC):
     @cached_property
     def version(self) -> str:
         """The full commit of a template from git, otherwise `digest_tree` of its files."""
-        from scaffolder.generation.templates.sources import digest_tree
-
         return self.source.commit or digest_tree(self.source.directory)
 
     @property
@@ -191,6 +191,28 @@ class ForeignTemplate(ABC):
             environment=environment | self.describe_environment(workspace=workspace, trusted=trusted),
             directory=workspace,
         )
+
+
+def digest_tree(directory: Path) -> str:
+    """Return 12 hex digits that stand for the files of a template that has no version of its own.
+
+    SHA-256 over path, kind, executable bit and content of all that is there, in order; ``.git`` does not count.
+    """
+    digest = hashlib.sha256()
+    for parent, directories, names in os.walk(directory):
+        directories[:] = sorted(set(directories) - {".git"})
+        links = [name for name in directories if Path(parent, name).is_symlink()]
+        for name in sorted([*names, *links]):
+            path = Path(parent, name)
+            mode = path.lstat().st_mode
+            content = str(path.readlink()).encode("utf-8", "surrogateescape") if stat.S_ISLNK(mode) else b""
+            if stat.S_ISREG(mode):
+                with path.open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").digest()
+            relative = path.relative_to(directory).as_posix().encode("utf-8", "surrogateescape")
+            header = b"%d %d %d %d " % (stat.S_IFMT(mode), bool(mode & stat.S_IXUSR), len(relative), len(content))
+            digest.update(header + relative + content)
+    return digest.hexdigest()[:12]
 
 
 def _parse(answer: bytes, *, what: str) -> dict[str, Any]:

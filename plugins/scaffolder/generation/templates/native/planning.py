@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Template, TemplateRuntimeError, TemplateSyntaxError
 
-from scaffolder.generation.templates.environment import TemplateEnvironment
-from scaffolder.generation.templates.frames import SUFFIX, Stage
+from scaffolder.generation.templates.native.environment import TemplateEnvironment
+from scaffolder.generation.templates.native.frames import SUFFIX, Stage
 from scaffolder.sandbox import MARKS
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from typing import Any, Final
 from jinja2 import TemplateSyntaxError
 from pathspec import GitIgnoreSpec
 
-from scaffolder.generation.templates.analysis import Reference, Source, analyse, find_unknown_names
-from scaffolder.generation.templates.environment import REFUSED_NAMES, IncludableFiles, TemplateEnvironment
-from scaffolder.generation.templates.frames import SUFFIX
-from scaffolder.generation.templates.template_values import has_marks
+from scaffolder.generation.templates.native.analysis import Reference, Source, analyse, find_unknown_names
+from scaffolder.generation.templates.native.environment import REFUSED_NAMES, IncludableFiles, TemplateEnvironment
+from scaffolder.generation.templates.native.frames import SUFFIX
+from scaffolder.generation.templates.native.template_values import has_marks
 
 _CONTEXT: Final = "context"
 _NO_CONTEXT: Final = "no context"

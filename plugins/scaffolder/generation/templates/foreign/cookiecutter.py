@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from scaffolder.generation.templates.foreign import ForeignTemplate
+from scaffolder.generation.templates.foreign.template import ForeignTemplate
 
 
 class CookiecutterTemplate(ForeignTemplate):

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from scaffolder.errors import TemplateError
-from scaffolder.generation.templates.definition import RESERVED_VALUE
+from scaffolder.generation.templates.native.definition import RESERVED_VALUE
 from scaffolder.json_schema import SchemaError, find_violations
 
 if TYPE_CHECKING:
-    from scaffolder.generation.templates.definition import NativeTemplate
+    from scaffolder.generation.templates.native.definition import NativeTemplate
 
 _MARKS = ("{{", "{%", "{#")
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from scaffolder.errors import LimitExceededError, TemplateError
-from scaffolder.generation.templates.definition import DEFINITION_FILE
+from scaffolder.generation.templates.native.definition import DEFINITION_FILE
 
 if TYPE_CHECKING:
     from scaffolder.config import Settings
-    from scaffolder.generation.templates.definition import NativeTemplate
+    from scaffolder.generation.templates.native.definition import NativeTemplate
 
 MAX_ENTRIES: Final = 200_000
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from scaffolder.errors import LimitExceededError, TemplateError
-from scaffolder.generation.templates.compiled import CompiledSources, CompiledTemplates, make_key
-from scaffolder.generation.templates.frames import MAX_MESSAGE_BYTES, SUFFIX, Ask, FrameError, Tell, pack, parse
+from scaffolder.generation.templates.native.compiled import CompiledSources, CompiledTemplates, make_key
+from scaffolder.generation.templates.native.frames import MAX_MESSAGE_BYTES, SUFFIX, Ask, FrameError, Tell, pack, parse
 
 if TYPE_CHECKING:
     from scaffolder.config import Settings
-    from scaffolder.generation.templates.definition import NativeTemplate
-    from scaffolder.generation.templates.source_files import SourceFiles
-    from scaffolder.generation.templates.template_values import TemplateValues
+    from scaffolder.generation.templates.native.definition import NativeTemplate
+    from scaffolder.generation.templates.native.source_files import SourceFiles
+    from scaffolder.generation.templates.native.template_values import TemplateValues
 
 _MAX_PATH_BYTES: Final = 65_536
 

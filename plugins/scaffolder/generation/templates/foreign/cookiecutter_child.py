@@ -21,7 +21,7 @@ from cookiecutter.prompt import choose_nested_template, prompt_for_config, rende
 from cookiecutter.utils import create_env_with_context, work_in
 from jinja2.sandbox import SandboxedEnvironment
 
-from scaffolder.generation.templates.foreign_child import ProblemError
+from scaffolder.generation.templates.foreign.child import ProblemError
 
 _HOOKS = ("pre_prompt", "pre_gen_project", "post_gen_project")
 _NESTED = ("template", "templates")
