@@ -126,7 +126,7 @@ def confine(*, readable: list[str], writable: list[str]) -> None:
                     raise ForbiddenError(f"it makes directories in each other; accepted are {_MAX_DEPTH}")
         elif event == "subprocess.Popen":
             executable, command = arguments[0], arguments[1]
-            if os.path.basename(os.fsdecode(executable or command[0])) != "git":  # noqa: PTH119
+            if os.path.basename(os.fsdecode(executable or command[0])) != "git":  # noqa: PTH119 - as below
                 raise ForbiddenError(f"it starts {command!r}; accepted is no program")
         elif event in _NEVER:
             raise ForbiddenError(f"it calls {event}; accepted are files of the template and the project")
@@ -140,8 +140,8 @@ def _resolve_parent(path: Any, base: Any) -> str:
         return os.path.realpath(f"/proc/self/fd/{path}")
     parent, name = os.path.split(os.fsdecode(path).rstrip("/"))
     if isinstance(base, int) and base >= 0:
-        parent = os.path.join(f"/proc/self/fd/{base}", parent)  # noqa: PTH118
-    return os.path.join(os.path.realpath(parent or "."), name)  # noqa: PTH118
+        parent = os.path.join(f"/proc/self/fd/{base}", parent)  # noqa: PTH118 - called for every file
+    return os.path.join(os.path.realpath(parent or "."), name)  # noqa: PTH118 - the same
 
 
 def _check_path(path: Any, roots: list[str]) -> None:

@@ -85,7 +85,7 @@ def _list_demands(directory: str, root: str) -> list[str]:
         scripts = [path for hook in _HOOKS for path in find_hook(hook) or ()]
     file = Path(directory, "cookiecutter.json")
     extensions = generate_context(str(file))["cookiecutter"].get("_extensions", [])
-    hooks = [f"{prefix}hooks/{os.path.basename(path)}" for path in scripts]  # noqa: PTH119
+    hooks = [f"{prefix}hooks/{os.path.basename(path)}" for path in scripts]  # noqa: PTH119 - they are text
     return hooks + [f"{prefix}cookiecutter.json: _extensions, {str(name)!r}" for name in extensions]
 
 

@@ -115,6 +115,7 @@ class _Renderer:
             layer, path = self._plan["files"][number]
             name = f"{layer}:{path}"
             try:
+                # What a process with the same sources compiled, as the parent kept it.
                 code = marshal.loads(payload) if kind == Ask.CODE else self._compile(payload, name)  # noqa: S302
                 content = self._render(code, variables, position)
             except _Stop:
