@@ -68,6 +68,49 @@ class Settings:
     agent_timeout_seconds: int = _setting(
         300, "Seconds to wait for an agent, and for its whole answer, however slowly that drips.", low=1, high=86_400
     )
+    max_agent_json_depth: int = _setting(200, "Levels of nesting in one answer of an agent.", low=1, high=900)
+    max_agent_files: int = _setting(5_000, "Files in one answer of an agent.", low=1, high=1_000_000)
+    agent_tries: int = _setting(
+        4, "How often one try of a task sends a request to an agent that is away for a moment.", low=1, high=100
+    )
+    agent_backoff_seconds: int = _setting(
+        1, "Seconds before a request is sent again, more or less; doubles with each.", low=1, high=3_600
+    )
+    agent_max_wait_seconds: int = _setting(
+        30, "Seconds that a task waits on its worker for an agent; longer waits are deferred.", low=0, high=3_600
+    )
+    agent_max_deferral_seconds: int = _setting(
+        86_400, "Seconds that an agent may ask to be left alone; asking for more fails the task.", low=1, high=2_592_000
+    )
+    agent_circuit_failures: int = _setting(
+        5, "Failures in a row of one agent after which no call is let through.", low=1, high=1_000
+    )
+    agent_circuit_seconds: int = _setting(
+        60, "Seconds until one call is let through again, to see whether the agent is back.", low=1, high=86_400
+    )
+    agent_description_max_age_seconds: int = _setting(
+        86_400, "Seconds until an agent's description is looked at again before a call.", low=0, high=31_536_000
+    )
+    agent_replay: str = _setting(
+        "on_retry",
+        "When a step that does not say takes an answer from the records instead of asking again: never, on_retry "
+        "(a task that is tried again) or always (any run of the project).",
+    )
+    agent_prices: str = _setting(
+        "{}",
+        "What agents cost, as JSON: by model or connection, any of input and output (for a million tokens) and call.",
+    )
+    max_step_tokens: int = _setting(2_000_000, "Tokens that one step may use, all tries together.", low=1, high=10**12)
+    max_run_tokens: int = _setting(10_000_000, "Tokens that one run may use.", low=1, high=10**12)
+    max_project_tokens: int = _setting(
+        200_000_000, "Tokens that one project may use in SCAFFOLDER_BUDGET_DAYS.", low=1, high=10**12
+    )
+    max_step_cost: int = _setting(20, "Money that one step may cost, all tries together.", low=1, high=10**9)
+    max_run_cost: int = _setting(50, "Money that one run may cost.", low=1, high=10**9)
+    max_project_cost: int = _setting(
+        1_000, "Money that one project may cost in SCAFFOLDER_BUDGET_DAYS.", low=1, high=10**9
+    )
+    budget_days: int = _setting(30, "Days over which a project's tokens and money are counted.", low=1, high=36_500)
     git_timeout_seconds: int = _setting(600, "Seconds one git command may take.", low=1, high=86_400)
     records_connect_timeout_seconds: int = _setting(
         10, "Seconds to wait for a connection to the records' database.", low=1, high=300

@@ -20,8 +20,11 @@
     │   ├── SchemaVersionError           the records' schema is not the one this version needs
     │   ├── StorageError                 the projects directory cannot be written
     │   ├── AgentConfigurationError      an agent's connection or description cannot be used
-    │   ├── AgentRejectedError           the agent refused the request
+    │   ├── AgentRejectedError           the agent refused the request, or the request does not fit
     │   ├── AgentAnswerError             the agent's answer is not what it should be
+    │   ├── AgentJobError                a long job failed, was cancelled or took too long
+    │   ├── AgentFateUnknownError        a request may have been acted upon, so it is not sent again
+    │   ├── BudgetExceededError          a step, run or project has used up its tokens or money
     │   ├── ExportTargetError            a target that is unknown or not configured
     │   ├── ExportConflictError          something that is not ours is where the export should go
     │   └── ExportRejectedError          the target refused the export
@@ -29,6 +32,7 @@
         ├── RecordsUnavailableError      Postgres is away
         ├── AgentUnavailableError        the agent is down, slow or answered 5xx
         ├── AgentRateLimitedError        the agent asked to wait
+        ├── AgentCircuitOpenError        the agent has failed too often: no call is let through for a while
         └── HostUnavailableError         a git host is away
 
 A message says what failed, the offending value and what is accepted. Messages never hold tokens, credentialed URLs
@@ -161,6 +165,18 @@ class AgentAnswerError(PermanentError):
     """The agent's answer is not what it should be."""
 
 
+class AgentJobError(PermanentError):
+    """A long job failed, was cancelled or took too long."""
+
+
+class AgentFateUnknownError(PermanentError):
+    """A request may have been acted upon, so it is not sent again."""
+
+
+class BudgetExceededError(PermanentError):
+    """A step, run or project has used up its tokens or money."""
+
+
 class ExportTargetError(PermanentError):
     """A target that is unknown or not configured."""
 
@@ -178,11 +194,22 @@ class RecordsUnavailableError(TransientError):
 
 
 class AgentUnavailableError(TransientError):
-    """The agent is down, slow or answered 5xx."""
+    """The agent is down, slow or answered 5xx.
+
+    `in_doubt` says that the request was sent and may have been acted upon.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None, in_doubt: bool = False) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+        self.in_doubt = in_doubt
 
 
 class AgentRateLimitedError(TransientError):
     """The agent asked to wait."""
+
+
+class AgentCircuitOpenError(TransientError):
+    """The agent has failed too often: no call is let through for a while."""
 
 
 class HostUnavailableError(TransientError):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 
@@ -33,11 +34,23 @@ class ExportStatus(StrEnum):
 
 
 class AgentCallStatus(StrEnum):
-    """Whether an agent call has its answer."""
+    """Moves ``pending -> answered | failed``, by way of ``waiting`` where the agent has accepted a long job.
+
+    An answered or failed call may be sent again: ``-> pending``.
+    """
 
     PENDING = "pending"
+    WAITING = "waiting"
     ANSWERED = "answered"
     FAILED = "failed"
+
+
+class CircuitState(StrEnum):
+    """``closed`` lets calls through, ``open`` none, ``half_open`` one, which decides."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
 
 
 class MemberRole(StrEnum):
@@ -132,13 +145,21 @@ class FileDifference:
 
 @dataclass(frozen=True, kw_only=True)
 class AgentCall:
-    """One request to an agent and its answer. `attempts` counts the tries of its task."""
+    """One request to an agent and its answer. `attempts` counts how often it was sent.
+
+    `part_of` is the call that this one is a part of: a language model is asked several times for one step. Tokens and
+    `cost` are a call's own, all attempts together, without those of its parts; None where the agent doesn't say or
+    the model has no price. `replayed_from` is the call whose answer was used instead of asking again. `in_doubt` says
+    that it was sent and nobody knows what became of it. `job` is where a long job is asked after.
+    """
 
     id: UUID
     generated_project_id: UUID
     step_id: str
+    part_of: UUID | None
     connection: str
     operation: str
+    model: str | None
     request_digest: str
     status: AgentCallStatus
     http_status: int | None
@@ -146,8 +167,74 @@ class AgentCall:
     error: str | None
     attempts: int
     latency_ms: int | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost: Decimal | None
+    replayed_from: UUID | None
+    in_doubt: bool
+    job: dict[str, Any] | None
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spending:
+    """What calls have consumed together."""
+
+    tokens: int
+    cost: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentCircuit:
+    """The circuit breaker of one connection. `wait_seconds` is how long no call is let through."""
+
+    connection: str
+    state: CircuitState
+    failures: int
+    wait_seconds: float
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentDescription:
+    """What a connection says it offers, as of `checked_at`. `source` is the URL or file it was read from.
+
+    `digest` (SHA-256) and `etag` are those of the text; `warnings` are sentences about what could not be used.
+    """
+
+    connection: str
+    kind: Literal["openapi", "a2a", "mcp"]
+    source: str
+    title: str
+    version: str
+    description: str
+    etag: str | None
+    digest: str
+    warnings: list[str]
+    checked_at: datetime
+    changed_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """One operation discovered from an agent's description.
+
+    `definition` stands alone: of OpenAPI, a document with this one operation and all that it refers to; of A2A
+    ``{"skill": ...}``; of MCP ``{"tool": ...}``, with method ``SKILL`` or ``TOOL`` and an empty path. `digest` is that
+    of the definition. `gone_at` is set where the description no longer has it.
+    """
+
+    connection: str
+    operation_id: str
+    method: str
+    path: str
+    summary: str
+    definition: dict[str, Any]
+    digest: str
+    first_seen_at: datetime
+    changed_at: datetime
+    gone_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
