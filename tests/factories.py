@@ -36,7 +36,7 @@ def describe_commit(step_id: str) -> CommitInfo:
 
 
 def begin_call(records: ProjectRecords, call_id: UUID, generated_project: GeneratedProject) -> None:
-    records.begin_agent_call(
+    records.agent_calls.begin(
         call_id,
         generated_project_id=generated_project.id,
         step_id="models",

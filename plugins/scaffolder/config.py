@@ -24,8 +24,10 @@ _CHECKOUT_INCLUDE = _PACKAGE.parent.parent / "include"
 _INCLUDE = _CHECKOUT_INCLUDE if (_CHECKOUT_INCLUDE / "workflows").is_dir() else _PACKAGE / "include"
 
 
-def _setting(default: Any, doc: str, *, low: int | None = None, high: int | None = None) -> Any:
-    return field(default=default, metadata={"doc": doc, "low": low, "high": high})
+def _setting(
+    default: Any, doc: str, *, low: int | None = None, high: int | None = None, choices: tuple[str, ...] = ()
+) -> Any:
+    return field(default=default, metadata={"doc": doc, "low": low, "high": high, "choices": choices})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,7 @@ class Settings:
         "on_retry",
         "When a step that does not say takes an answer from the records instead of asking again: never, on_retry "
         "(a task that is tried again) or always (any run of the project).",
+        choices=("never", "on_retry", "always"),
     )
     agent_prices: str = _setting(
         "{}",
@@ -160,8 +163,14 @@ def _parse(text: str, setting: Field[Any]) -> Any:
     if isinstance(setting.default, bool):
         return _parse_bool(text)
     if isinstance(setting.default, str):
-        return text
+        return _parse_str(text, choices=setting.metadata["choices"])
     return _parse_int(text, low=setting.metadata["low"], high=setting.metadata["high"])
+
+
+def _parse_str(text: str, *, choices: tuple[str, ...]) -> str:
+    if choices and text not in choices:
+        raise ValueError(f"accepted are {', '.join(choices)}")
+    return text
 
 
 def _parse_bool(text: str) -> bool:

@@ -32,6 +32,7 @@
         ├── RecordsUnavailableError      Postgres is away
         ├── AgentUnavailableError        the agent is down, slow or answered 5xx
         ├── AgentRateLimitedError        the agent asked to wait
+        ├── AgentWaitError               an agent wants to be left alone for longer than a worker waits
         ├── AgentCircuitOpenError        the agent has failed too often: no call is let through for a while
         └── HostUnavailableError         a git host is away
 
@@ -206,6 +207,14 @@ class AgentUnavailableError(TransientError):
 
 class AgentRateLimitedError(TransientError):
     """The agent asked to wait."""
+
+
+class AgentWaitError(TransientError):
+    """An agent wants to be left alone for longer than a worker waits. `tries` is how often it was asked by then."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float, tries: int) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+        self.tries = tries
 
 
 class AgentCircuitOpenError(TransientError):

@@ -55,7 +55,7 @@ class Report:
             at=commit.commit if commit else generated_project.head_commit,
             files=records.list_files(key, at=commit),
             commits=_read_commits(records, generated_project, repository),
-            agent_calls=records.list_agent_calls(key),
+            agent_calls=records.agent_calls.list(key),
             exports=records.list_exports(key),
             events=records.list_events(key),
             directory=str(repository.directory),

@@ -21,6 +21,7 @@ TABLES = {
     "project_commit",
     "file_change",
     "agent_call",
+    "agent_circuit",
     "endpoint",
     "repository_export",
     "event",

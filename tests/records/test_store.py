@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import operator
 import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -244,12 +245,12 @@ def test_a_transaction_that_fails_leaves_nothing(records: ProjectRecords) -> Non
 def test_an_agent_call_keeps_its_answer_and_counts_attempts(records: ProjectRecords) -> None:
     generated_project, call_id = open_project(records), uuid4()
     begin_call(records, call_id, generated_project)
-    records.fail_agent_call(call_id, error="agent answered 500", latency_ms=3)
-    assert records.get_agent_call(call_id).status is AgentCallStatus.FAILED
+    records.agent_calls.fail(call_id, error="agent answered 500", latency_ms=3)
+    assert records.agent_calls.get(call_id).status is AgentCallStatus.FAILED
     begin_call(records, call_id, generated_project)
     response = {"files": [{"path": "a", "content": "\0\ud800 {{7*7}}"}], "big": 10**30}
-    records.answer_agent_call(call_id, http_status=200, response=response, latency_ms=12)
-    call = records.list_agent_calls(generated_project.id)[0]
+    records.agent_calls.answer(call_id, http_status=200, response=response, latency_ms=12)
+    call = records.agent_calls.list(generated_project.id)[0]
     assert (call.attempts, call.status, call.error, call.latency_ms) == (2, AgentCallStatus.ANSWERED, None, 12)
     assert call.response == response
 
@@ -292,11 +293,11 @@ def test_membership_is_counted_and_named(records: ProjectRecords) -> None:
     assert records.get_membership("payments", username=None) == (2, None)
 
 
-@pytest.mark.parametrize("read", ["get_generated_project", "get_agent_call", "get_export"])
+@pytest.mark.parametrize("read", ["get_generated_project", "agent_calls.get", "get_export"])
 def test_names_the_record_that_is_not_there(records: ProjectRecords, read: str) -> None:
     key = uuid4()
     with pytest.raises(RecordNotFoundError, match=str(key)):
-        getattr(records, read)(key)
+        operator.attrgetter(read)(records)(key)
 
 
 def test_a_database_without_the_schema_names_the_remedy(postgres: Any, empty_database: str) -> None:
@@ -319,7 +320,7 @@ def test_ending_a_run_fails_what_its_killed_tasks_left_open(records: ProjectReco
     begin_call(records, call_id, generated_project)
     export = intend(records, generated_project_id=generated_project.id)
     assert records.mark_failed(generated_project.id, error="killed")
-    assert records.get_agent_call(call_id).status is AgentCallStatus.FAILED
+    assert records.agent_calls.get(call_id).status is AgentCallStatus.FAILED
     assert records.get_export(export.id).status is ExportStatus.FAILED
 
 

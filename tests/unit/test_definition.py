@@ -79,7 +79,7 @@ BROKEN = [
     ),
     (
         ("agent: demo_agent", "agnt: demo_agent"),
-        "service.yaml:8: step 'models': unknown key 'agnt'; accepted are ['agent', 'body', 'id', 'needs'",
+        "service.yaml:8: step 'models': unknown key 'agnt'; accepted are ['agent', 'body', 'budget', 'files', 'id'",
     ),
     (("    agent: demo_agent\n", ""), "service.yaml:6: step 'models': agent: Field required"),
     (

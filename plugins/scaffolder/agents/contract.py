@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, Self
+from typing import Any, ClassVar, Final, Literal, Protocol, Self
 
 Resend = Literal["auto", "always", "never"]
 Replay = Literal["never", "on_retry", "always"]
 OnInvalidResponse = Literal["warn", "refuse"]
+Method = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
+
+_STRICT: Final = {"extra": "forbid"}
+_REST: Final = frozenset({"parameters", "body", "pages", "job"})
+# What says which kind of request it is, and what goes with it.
+_KINDS: Final[Mapping[str, frozenset[str]]] = {
+    "operation": _REST,
+    "method": _REST | {"path"},
+    "prompt": frozenset({"system_prompt", "model", "model_settings", "files"}),
+    "message": frozenset(),
+}
+_FIELDS: Final = frozenset(_KINDS).union(*_KINDS.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +32,8 @@ class Pages:
     into the query parameter `parameter`), ``offset`` (`parameter` counts items) or ``page`` (`parameter` counts pages
     from `first`). `size_parameter` and `size` ask for pages of that size.
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     kind: Literal["link", "cursor", "offset", "page"]
     items: str = ""
@@ -41,6 +55,8 @@ class JobRule:
     `failed`. Its result is at `result` of that answer, or is what `result_path` answers. `cancel_method` is sent to
     `cancel_path`, by default to the job's own path; None where jobs can't be cancelled.
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     id: str | None = None
     status_path: str | None = None
@@ -66,7 +82,7 @@ class CallRequest:
     """
 
     operation: str | None = None
-    method: str | None = None
+    method: Method | None = None
     path: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
@@ -91,6 +107,20 @@ class CallRequest:
         if self.method:
             return f"{self.method} {self.path}"
         return "prompt" if self.prompt is not None else "message"
+
+
+def find_flaw(values: Mapping[str, Any]) -> str | None:
+    """Return why these fields of a `CallRequest` make no request, or None where they do; others are passed over."""
+    given = {name for name, value in values.items() if name in _FIELDS and value not in (None, {}, False)}
+    kinds = given & _KINDS.keys()
+    if len(kinds) != 1:
+        return f"it has {sorted(kinds) or 'none'} of {sorted(_KINDS)}; accepted is one of them"
+    kind = kinds.pop()
+    if kind == "method" and "path" not in given:
+        return "it has a method and no path; accepted are both"
+    if others := sorted(given - {kind} - _KINDS[kind]):
+        return f"{others} don't go with {kind!r}; accepted are {sorted(_KINDS[kind])}"
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

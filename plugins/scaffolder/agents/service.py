@@ -1,92 +1,453 @@
-"""One step's call of an agent, with its record: written before it is sent, completed whatever comes back."""
+"""One step's call of an agent: replayed, or sent within budget and circuit, tried again, and recorded all the way."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import logging
+import random
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
 from uuid import UUID, uuid5
 
-from scaffolder.agents.caller import AgentCaller
-from scaffolder.agents.connection import AgentConnection
-from scaffolder.agents.description import AgentRequest, build_request, find_operation
+from scaffolder.agents.budget import Budget, PriceTable, check_budget
+from scaffolder.agents.contract import Agent, Answer, CallRequest, Job, Replay
 from scaffolder.config import Settings
 from scaffolder.errors import (
+    AgentAnswerError,
+    AgentCircuitOpenError,
     AgentConfigurationError,
+    AgentFateUnknownError,
+    AgentJobError,
     AgentRejectedError,
+    AgentUnavailableError,
+    AgentWaitError,
+    BudgetExceededError,
+    LimitExceededError,
     RecordsUnavailableError,
     ScaffolderError,
+    TransientError,
 )
-from scaffolder.records.models import AgentCall
+from scaffolder.json_schema import SchemaError, find_violations
+from scaffolder.records.models import AgentCall, AgentCallStatus, Charge
 from scaffolder.records.store import ProjectRecords
 
+log = logging.getLogger(__name__)
 
-def call_agent(
-    records: ProjectRecords,
-    generated_project_id: UUID,
-    *,
-    step_id: str,
-    connection: AgentConnection,
-    operation: str,
-    parameters: Mapping[str, Any],
-    body: Any,
-    settings: Settings,
-) -> AgentCall:
-    """Call `operation` of the agent and return the recorded call with its response.
+# How a request is sent, paged and polled doesn't change what is asked.
+_MATTERS: Final = (
+    "operation",
+    "method",
+    "path",
+    "parameters",
+    "body",
+    "pages",
+    "prompt",
+    "system_prompt",
+    "model",
+    "model_settings",
+    "files",
+    "message",
+    "output_schema",
+)
 
-    The call's id is the Idempotency-Key: the same for every try of one request, another for each step and run.
-    Raises the errors of `AgentCaller.send`, `find_operation` and `build_request`; the record holds the reason then.
-    """
-    digest = _digest(connection, operation, parameters, body)
-    call_id = uuid5(generated_project_id, f"agent_call:{step_id}:{digest}")
-    records.begin_agent_call(
-        call_id,
-        generated_project_id=generated_project_id,
-        step_id=step_id,
-        connection=connection.conn_id,
-        operation=operation,
-        request_digest=digest,
-    )
-    started = time.monotonic()
-    try:
-        with AgentCaller(connection, settings=settings) as caller:
-            request = _prepare(caller, connection, operation, parameters, body)
-            answer = caller.send(request, idempotency_key=str(call_id))
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """One row of the ledger: a call, or a part of one."""
+
+    id: UUID
+    operation: str
+    digest: str
+    part_of: UUID | None = None
+
+
+class AgentCalls:
+    """The agent calls of one step's task. `tries` is how often it has asked before it was deferred."""
+
+    def __init__(
+        self,
+        records: ProjectRecords,
+        generated_project_id: UUID,
+        *,
+        step_id: str,
+        agent: Agent,
+        settings: Settings,
+        replay: Replay = "on_retry",
+        budget: Budget | None = None,
+        tries: int = 0,
+    ) -> None:
+        self._calls = records.agent_calls
+        self._generated_project_id = generated_project_id
+        self._step_id = step_id
+        self._agent = agent
+        self._settings = settings
+        self._replay = replay
+        self._budget = budget or Budget()
+        self._prices = PriceTable(settings.agent_prices)
+        self._tries = tries
+
+    async def call(self, request: CallRequest) -> AgentCall:
+        """Return the recorded call: ``answered``, or ``waiting`` where the agent has accepted a long job.
+
+        The Idempotency-Key is the same for every try of one request, another for each step and run, and another again
+        where the job that it led to has failed or was cancelled.
+        Raises a PermanentError, a TransientError that another try of the task may get over, or AgentWaitError where
+        the agent asks for a wait that is longer than the setting ``agent_max_wait_seconds``. The record has the reason.
+        """
+        digest = _digest(self._agent.identity, {name: getattr(request, name) for name in _MATTERS})
+        entry = _Entry(
+            id=uuid5(self._generated_project_id, f"agent_call:{self._step_id}:{digest}"),
+            operation=request.subject,
+            digest=digest,
+        )
+        found = self._calls.find(entry.id)
+        if found and found.status is AgentCallStatus.WAITING and await self._is_under_way(found):
+            log.info("The agent has accepted this job before; it is asked after, not sent again")
+            return found
+        if replayed := self._find_replay(entry, found):
+            return replayed
+        self._check_price(request)
+        request = await self._agent.prepare(request)
+        parts = _Parts(self, entry)
+        answer = await self._send(
+            entry,
+            found,
+            lambda: self._agent.call(request, idempotency_key=_idempotency_key(entry, found), ledger=parts),
+            may_resend=self._may_resend(request),
+            check=lambda answer: self._check_answer(answer, request),
+            parts=parts,
+        )
+        if isinstance(answer, Job):
+            log.info("The agent has accepted a long job")
+        return self._calls.get(entry.id)
+
+    async def finish(self, call_id: UUID, request: CallRequest) -> AgentCall:
+        """Fetch and record the result of a job that is done. Raises AgentJobError where it isn't."""
+        call = self._calls.get(call_id)
+        if call.status is AgentCallStatus.ANSWERED:
+            return call
+        if call.status is not AgentCallStatus.WAITING or call.job is None:
+            raise AgentJobError(f"agent call {call_id} is {call.status}; accepted is one that waits for its job")
+        handle = call.job["handle"]
+        while True:
+            started = time.monotonic()
+            try:
+                answer = await self._agent.fetch_result(handle)
+                break
+            except TransientError as error:
+                await self._back_off(error)
+            except ScaffolderError as error:
+                self._calls.fail(call_id, error=str(error), latency_ms=None)
+                raise
+        charge = self._charge(answer)
+        try:
+            self._check_answer(answer, request)
+        except ScaffolderError as error:
+            self._calls.fail(call_id, error=str(error), latency_ms=None, charge=charge)
+            raise
+        self._calls.answer(
+            call_id,
+            http_status=answer.status,
+            response=answer.data,
+            latency_ms=(call.latency_ms or 0) + _milliseconds_since(started),
+            charge=charge,
+        )
+        return self._calls.get(call_id)
+
+    def fail_job(self, call_id: UUID, reason: str) -> NoReturn:
+        """Record that a job brought nothing, and raise AgentJobError."""
+        error = AgentJobError(f"the job of agent {self._agent.conn_id!r} brought nothing: {reason}")
+        self._calls.fail(call_id, error=str(error), latency_ms=None)
+        raise error
+
+    async def _is_under_way(self, call: AgentCall) -> bool:
+        """Say whether the job of an earlier try can still bring something; it can't where its task was cleared."""
+        if call.job is None:
+            return False
+        try:
+            return (await self._agent.poll(call.job["handle"])).state != "failed"
+        except AgentRejectedError as error:
+            log.info("The agent does not know the job of the try before: %s", error)
+            return False
+
+    # Replay
+
+    def _find_replay(self, entry: _Entry, found: AgentCall | None) -> AgentCall | None:
+        if self._replay == "never":
+            return None
+        if found and found.status is AgentCallStatus.ANSWERED:
+            log.info("Answered from the records: agent call %s", found.id)
+            return found
+        if self._replay != "always":
+            return None
+        source = self._calls.find_answer(self._generated_project_id, request_digest=entry.digest)
+        if source is None:
+            return None
+        log.info("Answered from the records: agent call %s", source.id)
+        self._calls.replay(
+            entry.id,
+            source=source,
+            generated_project_id=self._generated_project_id,
+            step_id=self._step_id,
+            part_of=entry.part_of,
+        )
+        return self._calls.get(entry.id)
+
+    # Sending
+
+    async def _send(
+        self,
+        entry: _Entry,
+        found: AgentCall | None,
+        send: Callable[[], Awaitable[Answer | Job]],
+        *,
+        may_resend: bool,
+        check: Callable[[Answer], None] | None = None,
+        parts: _Parts | None = None,
+    ) -> Answer | Job:
+        """Send until there is an answer, the tries are used up, or somebody else has to wait."""
+        if found and found.in_doubt and not may_resend:
+            self._give_up(entry, "an earlier try was interrupted after it was sent")
+        while True:
+            await self._pass_circuit()
+            check_budget(
+                self._calls,
+                self._generated_project_id,
+                step_id=self._step_id,
+                budget=self._budget,
+                settings=self._settings,
+            )
+            self._begin(entry)
+            started = time.monotonic()
+            with self._recording_end(entry, started):
+                try:
+                    answer = await send()
+                except RecordsUnavailableError:
+                    raise
+                except TransientError as error:
+                    in_parts = parts is not None and parts.asked
+                    in_doubt = not in_parts and getattr(error, "in_doubt", False)
+                    self._calls.fail(
+                        entry.id, error=str(error), latency_ms=_milliseconds_since(started), in_doubt=in_doubt
+                    )
+                    if in_parts:
+                        raise
+                    self._strain_circuit(error)
+                    if in_doubt and not may_resend:
+                        self._give_up(entry, str(error), cause=error)
+                    failure = error
+                else:
+                    self._finish_entry(entry, answer, started, check)
+                    return answer
+            await self._back_off(failure)
+
+    async def send_part(self, call: _Entry, name: str, request: Any, send: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Return the answer of one part of `call`. See `scaffolder.agents.contract.Ledger`."""
+        digest = _digest(self._agent.identity, [name, request])
+        entry = _Entry(id=uuid5(call.id, digest), operation=f"{call.operation}: {name}", digest=digest, part_of=call.id)
+        found = self._calls.find(entry.id)
+        if replayed := self._find_replay(entry, found):
+            return Answer(data=replayed.response, status=replayed.http_status)
+        answer = await self._send(entry, found, send, may_resend=True)
+        if isinstance(answer, Job):
+            raise AgentAnswerError(f"agent {self._agent.conn_id!r} made a job of {name!r}, a part of a call")
+        return answer
+
+    def _begin(self, entry: _Entry) -> None:
+        self._calls.begin(
+            entry.id,
+            generated_project_id=self._generated_project_id,
+            step_id=self._step_id,
+            connection=self._agent.conn_id,
+            operation=entry.operation,
+            request_digest=entry.digest,
+            part_of=entry.part_of,
+        )
+
+    def _finish_entry(
+        self, entry: _Entry, answer: Answer | Job, started: float, check: Callable[[Answer], None] | None
+    ) -> None:
+        self._close_circuit()
         latency_ms = _milliseconds_since(started)
-        records.answer_agent_call(call_id, http_status=answer.status, response=answer.data, latency_ms=latency_ms)
-    except RecordsUnavailableError:
-        raise
-    except BaseException as error:  # also a task that is told to stop: its call is over
-        reason = str(error) if isinstance(error, ScaffolderError) else type(error).__name__
-        records.fail_agent_call(call_id, error=reason, latency_ms=_milliseconds_since(started))
-        raise
-    return records.get_agent_call(call_id)
+        if isinstance(answer, Job):
+            job = {
+                "handle": dict(answer.handle),
+                "poll_seconds": answer.poll_seconds,
+                "until": time.time() + answer.timeout_seconds,
+            }
+            self._calls.wait(entry.id, job=job, latency_ms=latency_ms)
+            return
+        charge = self._charge(answer)
+        if check is not None:
+            try:
+                check(answer)
+            except ScaffolderError as error:
+                self._calls.fail(entry.id, error=str(error), latency_ms=latency_ms, charge=charge)
+                raise
+        for warning in answer.warnings:
+            log.warning("%s", warning)
+        self._calls.answer(
+            entry.id, http_status=answer.status, response=answer.data, latency_ms=latency_ms, charge=charge
+        )
+
+    @contextmanager
+    def _recording_end(self, entry: _Entry, started: float) -> Iterator[None]:
+        """Record whatever ends an attempt and isn't recorded yet."""
+        try:
+            yield
+        except (RecordsUnavailableError, TransientError):
+            raise
+        except ScaffolderError as error:
+            self._record_failure(entry, str(error), started, in_doubt=False)
+            if not isinstance(error, AgentFateUnknownError | BudgetExceededError | AgentCircuitOpenError):
+                self._close_circuit()  # it has answered, if only to refuse
+            raise
+        except BaseException as error:  # also a task that is told to stop, in the middle of it
+            self._record_failure(entry, type(error).__name__, started, in_doubt=not isinstance(error, Exception))
+            raise
+
+    def _record_failure(self, entry: _Entry, reason: str, started: float, *, in_doubt: bool) -> None:
+        recorded = self._calls.get(entry.id)
+        if recorded.status is AgentCallStatus.PENDING:
+            self._calls.fail(entry.id, error=reason, latency_ms=_milliseconds_since(started), in_doubt=in_doubt)
+
+    def _may_resend(self, request: CallRequest) -> bool:
+        return request.resend == "always" or (request.resend == "auto" and self._agent.can_resend(request))
+
+    def _give_up(self, entry: _Entry, reason: str, *, cause: BaseException | None = None) -> NoReturn:
+        error = AgentFateUnknownError(
+            f"nobody knows whether agent {self._agent.conn_id!r} has acted upon {entry.operation!r}, which must not be "
+            f"sent twice: {reason}. Look there; then clear the task to send it again, or let the step say resend: "
+            "always"
+        )
+        # The next try is a person's decision, so it isn't in doubt any more.
+        self._calls.fail(entry.id, error=str(error), latency_ms=None, in_doubt=False)
+        raise error from cause
+
+    # Waiting
+
+    async def _back_off(self, error: TransientError) -> None:
+        """Wait before the next try; raise `error` where there is none, AgentWaitError where a worker is too dear."""
+        self._tries += 1
+        asked = error.retry_after_seconds or 0.0
+        if asked > self._settings.agent_max_deferral_seconds:
+            raise AgentRejectedError(
+                f"{error}. It wants to be left alone for {asked:.0f} s; accepted are up to "
+                f"{self._settings.agent_max_deferral_seconds} (SCAFFOLDER_AGENT_MAX_DEFERRAL_SECONDS)"
+            ) from error
+        if self._tries >= self._settings.agent_tries:
+            raise error
+        if asked > self._settings.agent_max_wait_seconds:
+            raise AgentWaitError(str(error), retry_after_seconds=asked, tries=self._tries) from error
+        # Exponential, with jitter: those that failed together don't come back together.
+        jitter = random.uniform(0.5, 1.5)  # noqa: S311  # no secret
+        delay = min(
+            self._settings.agent_backoff_seconds * 2 ** (self._tries - 1) * jitter,
+            self._settings.agent_max_wait_seconds,
+        )
+        delay = max(delay, asked)
+        log.warning("%s. Try %s of %s comes in %.1f s", error, self._tries + 1, self._settings.agent_tries, delay)
+        await asyncio.sleep(delay)
+
+    async def _pass_circuit(self) -> None:
+        while True:
+            circuit = self._calls.try_circuit(self._agent.conn_id, seconds=self._settings.agent_circuit_seconds)
+            if circuit.wait_seconds <= 0:
+                return
+            await self._back_off(
+                AgentCircuitOpenError(
+                    f"agent {self._agent.conn_id!r} has failed {circuit.failures} times in a row, last: "
+                    f"{circuit.reason}; no call is let through for {circuit.wait_seconds:.0f} s",
+                    retry_after_seconds=circuit.wait_seconds,
+                )
+            )
+
+    def _strain_circuit(self, error: TransientError) -> None:
+        if not isinstance(error, AgentUnavailableError):
+            return
+        circuit = self._calls.strain_circuit(
+            self._agent.conn_id,
+            failures=self._settings.agent_circuit_failures,
+            seconds=self._settings.agent_circuit_seconds,
+            reason=str(error),
+        )
+        if circuit.wait_seconds > 0:
+            log.warning(
+                "The circuit breaker of agent %r is open after %s failures in a row",
+                self._agent.conn_id,
+                circuit.failures,
+            )
+
+    def _close_circuit(self) -> None:
+        if self._calls.close_circuit(self._agent.conn_id):
+            log.info("The circuit breaker of agent %r is closed again", self._agent.conn_id)
+
+    # Answers and what they cost
+
+    def _check_answer(self, answer: Answer, request: CallRequest) -> None:
+        files = answer.data.get("files") if isinstance(answer.data, dict) else None
+        if isinstance(files, list) and len(files) > self._settings.max_agent_files:
+            raise LimitExceededError(
+                f"agent {self._agent.conn_id!r} answered {len(files)} files; accepted are up to "
+                f"{self._settings.max_agent_files} (SCAFFOLDER_MAX_AGENT_FILES)"
+            )
+        if request.output_schema is None:
+            return
+        try:
+            flaws = [
+                f"{'.'.join(map(str, path)) or 'answer'}: {message}"
+                for path, message in find_violations(request.output_schema, answer.data, bounded=True)
+            ]
+        except SchemaError as error:
+            raise AgentConfigurationError(f"the step's output_schema cannot be used: {error}") from error
+        if flaws:
+            raise AgentAnswerError(
+                f"agent {self._agent.conn_id!r} answered what the step's output_schema refuses: {'; '.join(flaws[:5])}"
+            )
+
+    def _charge(self, answer: Answer) -> Charge:
+        model = self._agent.identity.get("model")
+        charge = self._prices.charge(answer.usage, model, self._agent.conn_id)
+        if answer.usage and charge.cost is None:
+            log.info("Model %r has no price in SCAFFOLDER_AGENT_PRICES: its cost is not counted", answer.usage.model)
+        return charge
+
+    def _check_price(self, request: CallRequest) -> None:
+        names = (request.model, self._agent.identity.get("model"), self._agent.conn_id)
+        if self._budget.cost is not None and self._prices.find(*names) is None:
+            raise BudgetExceededError(
+                f"step {self._step_id!r} has a budget of money, but none of {[name for name in names if name]} has a "
+                "price in SCAFFOLDER_AGENT_PRICES"
+            )
 
 
-def _prepare(
-    caller: AgentCaller, connection: AgentConnection, operation: str, parameters: Mapping[str, Any], body: Any
-) -> AgentRequest:
-    description = caller.fetch_description()
+class _Parts:
+    """The ledger of one call's parts. See `scaffolder.agents.contract.Ledger`."""
+
+    def __init__(self, calls: AgentCalls, entry: _Entry) -> None:
+        self._parts_of = calls
+        self._entry = entry
+        self.asked = False
+
+    async def part(self, name: str, request: Any, send: Callable[[], Awaitable[Answer]]) -> Answer:
+        self.asked = True
+        return await self._parts_of.send_part(self._entry, name, request, send)
+
+
+def _idempotency_key(entry: _Entry, found: AgentCall | None) -> str:
+    return str(uuid5(entry.id, json.dumps(found.job["handle"], sort_keys=True)) if found and found.job else entry.id)
+
+
+def _digest(identity: Any, request: Any) -> str:
     try:
-        found = find_operation(description, operation, connection=connection)
-        return build_request(found, parameters=parameters, body=body)
-    except ScaffolderError:
-        raise
-    except Exception as error:  # the description is somebody's data: whatever it breaks is its error
-        raise AgentConfigurationError(
-            f"connection {connection.conn_id!r}: its description cannot be used for operation {operation!r}: "
-            f"{type(error).__name__}"
-        ) from error
-
-
-def _digest(connection: AgentConnection, operation: str, parameters: Mapping[str, Any], body: Any) -> str:
-    content = [connection.base_url, operation, dict(parameters), body]
-    try:
-        text = json.dumps(content, sort_keys=True, allow_nan=False)
+        text = json.dumps([identity, request], sort_keys=True, allow_nan=False, default=vars)
     except (TypeError, ValueError) as error:
-        raise AgentRejectedError(f"the request of operation {operation!r} is not JSON: {error}") from error
+        raise AgentRejectedError(f"the request is not JSON: {error}") from error
     return hashlib.sha256(text.encode()).hexdigest()
 
 

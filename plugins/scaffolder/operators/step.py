@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -73,6 +73,10 @@ class StepOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the step. A permanent error fails the task at once, a transient one leaves the retry to Airflow."""
+        return self.run_step(context, lambda step: self.execute_step(step, context))
+
+    def run_step(self, context: Context, work: Callable[[Step], dict[str, Any]]) -> dict[str, Any]:
+        """Do `work` for the run's generated project, as `execute` does; a deferred task comes back through here."""
         with failing_at_once():
             settings = get_settings()
             identity = read_identity(context)
@@ -91,7 +95,7 @@ class StepOperator(BaseOperator):
                     settings=settings,
                 )
                 with self._recording_errors(step):
-                    output = self.execute_step(step, context)
+                    output = work(step)
                     records.clear_error(generated_project.id, step_id=step.id)
                     return output
 
@@ -146,7 +150,7 @@ def resolve_output(step: Step, output: Any) -> Any:
     """
     if not isinstance(output, Mapping) or "agent_call_id" not in output:
         return output
-    call = step.records.get_agent_call(UUID(str(output["agent_call_id"])))
+    call = step.records.agent_calls.get(UUID(str(output["agent_call_id"])))
     if call.generated_project_id != step.generated_project.id:
         raise PermanentError(f"agent call {call.id} belongs to another generated project than this run's")
     return call.response

@@ -11,7 +11,8 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 
 from scaffolder.config import get_settings
 from scaffolder.errors import SettingsError
-from scaffolder.records.store import ProjectRecords, translated_errors
+from scaffolder.records.access import translated_errors
+from scaffolder.records.store import ProjectRecords
 
 if TYPE_CHECKING:
     import psycopg

@@ -150,7 +150,8 @@ class AgentCall:
     `part_of` is the call that this one is a part of: a language model is asked several times for one step. Tokens and
     `cost` are a call's own, all attempts together, without those of its parts; None where the agent doesn't say or
     the model has no price. `replayed_from` is the call whose answer was used instead of asking again. `in_doubt` says
-    that it was sent and nobody knows what became of it. `job` is where a long job is asked after.
+    that it was sent and nobody knows what became of it. `job` is where its last long job is, or was, asked after:
+    ``{"handle", "poll_seconds", "until"}``, the end in seconds since 1970.
     """
 
     id: UUID
@@ -175,6 +176,16 @@ class AgentCall:
     job: dict[str, Any] | None
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Charge:
+    """What one attempt of a call has consumed; None is unknown."""
+
+    model: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: Decimal | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

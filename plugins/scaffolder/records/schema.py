@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from scaffolder.errors import SchemaVersionError
 from scaffolder.records import statements
-from scaffolder.records.store import translated_errors
+from scaffolder.records.access import translated_errors
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy.engine import URL, Connection
 
-LATEST_REVISION: Final = "0002"
+LATEST_REVISION: Final = "0003"
 _LOCK_KEY: Final = 0x5CAFF01D
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 

@@ -10,8 +10,24 @@ _GENERATED_PROJECT: Final = """
 """
 
 _AGENT_CALL: Final = """
-    id, generated_project_id, step_id, connection, operation, request_digest, status, http_status, response, error,
-    attempts, latency_ms, created_at, updated_at
+    c.id, c.generated_project_id, c.step_id, c.part_of, c.connection, c.operation, c.model, c.request_digest, c.status,
+    c.http_status, c.response, c.error, c.attempts, c.latency_ms, c.input_tokens, c.output_tokens, c.cost,
+    c.replayed_from, c.in_doubt, c.job, c.created_at, c.updated_at
+"""
+
+# What an attempt has consumed is added to that of those before it; what nobody knows stays null.
+_CHARGE: Final = """
+    model = coalesce(%(model)s, model),
+    input_tokens = CASE WHEN num_nulls(input_tokens, %(input_tokens)s::bigint) < 2
+        THEN coalesce(input_tokens, 0) + coalesce(%(input_tokens)s::bigint, 0) END,
+    output_tokens = CASE WHEN num_nulls(output_tokens, %(output_tokens)s::bigint) < 2
+        THEN coalesce(output_tokens, 0) + coalesce(%(output_tokens)s::bigint, 0) END,
+    cost = CASE WHEN num_nulls(cost, %(cost)s::numeric) < 2
+        THEN coalesce(cost, 0) + coalesce(%(cost)s::numeric, 0) END
+"""
+
+_CIRCUIT: Final = """
+    connection, state, failures, greatest(0, extract(epoch FROM retry_at - now()))::float8 AS wait_seconds, reason
 """
 
 _EXPORT: Final = """
@@ -80,8 +96,8 @@ UPDATE generated_project SET error = NULL WHERE id = %(id)s AND starts_with(erro
 """
 
 FAIL_OPEN_AGENT_CALLS: Final[LiteralString] = """
-UPDATE agent_call SET status = 'failed', error = 'its task was killed'
-WHERE generated_project_id = %(id)s AND status = 'pending'
+UPDATE agent_call SET status = 'failed', error = 'its task was killed', in_doubt = false
+WHERE generated_project_id = %(id)s AND status IN ('pending', 'waiting')
 """
 
 FAIL_OPEN_EXPORTS: Final[LiteralString] = """
@@ -143,24 +159,110 @@ ORDER BY f.path
 """
 
 UPSERT_AGENT_CALL: Final[LiteralString] = """
-INSERT INTO agent_call (id, generated_project_id, step_id, connection, operation, request_digest)
-VALUES (%(id)s, %(generated_project_id)s, %(step_id)s, %(connection)s, %(operation)s, %(request_digest)s)
+INSERT INTO agent_call
+    (id, generated_project_id, step_id, part_of, connection, operation, request_digest, in_doubt)
+VALUES (
+    %(id)s, %(generated_project_id)s, %(step_id)s, %(part_of)s, %(connection)s, %(operation)s, %(request_digest)s, true
+)
 ON CONFLICT (id) DO UPDATE
-SET connection = excluded.connection, operation = excluded.operation, request_digest = excluded.request_digest,
-    status = 'pending', error = NULL, latency_ms = NULL, attempts = agent_call.attempts + 1
+SET status = 'pending', error = NULL, latency_ms = NULL, replayed_from = NULL, in_doubt = true,
+    attempts = agent_call.attempts + 1
 """
 
-UPDATE_AGENT_CALL: Final[LiteralString] = """
+UPDATE_AGENT_CALL_TO_ANSWERED: Final[LiteralString] = f"""
 UPDATE agent_call
-SET status = %(status)s, http_status = coalesce(%(http_status)s, http_status),
-    response = coalesce(%(response)s, response), error = %(error)s, latency_ms = %(latency_ms)s
+SET status = 'answered', http_status = %(http_status)s, response = %(response)s, error = NULL,
+    latency_ms = %(latency_ms)s, in_doubt = false, {_CHARGE}
 WHERE id = %(id)s
 """
 
-SELECT_AGENT_CALL: Final[LiteralString] = f"SELECT {_AGENT_CALL} FROM agent_call WHERE id = %(id)s"
+UPDATE_AGENT_CALL_TO_WAITING: Final[LiteralString] = """
+UPDATE agent_call SET status = 'waiting', job = %(job)s, latency_ms = %(latency_ms)s, in_doubt = false
+WHERE id = %(id)s
+"""
+
+UPDATE_AGENT_CALL_TO_FAILED: Final[LiteralString] = f"""
+UPDATE agent_call
+SET status = 'failed', error = %(error)s, latency_ms = coalesce(%(latency_ms)s, latency_ms), in_doubt = %(in_doubt)s,
+    {_CHARGE}
+WHERE id = %(id)s
+"""
+
+INSERT_REPLAYED_CALL: Final[LiteralString] = """
+INSERT INTO agent_call
+    (id, generated_project_id, step_id, part_of, connection, operation, model, request_digest, replayed_from)
+SELECT %(id)s, %(generated_project_id)s, %(step_id)s, %(part_of)s, connection, operation, model, request_digest, id
+FROM agent_call WHERE id = %(source)s
+ON CONFLICT (id) DO UPDATE SET status = 'pending', error = NULL, replayed_from = excluded.replayed_from
+"""
+
+UPDATE_REPLAYED_CALL: Final[LiteralString] = """
+UPDATE agent_call c
+SET status = 'answered', http_status = s.http_status, response = s.response, latency_ms = 0, in_doubt = false
+FROM agent_call s WHERE s.id = %(source)s AND c.id = %(id)s
+"""
+
+SELECT_AGENT_CALL: Final[LiteralString] = f"SELECT {_AGENT_CALL} FROM agent_call c WHERE c.id = %(id)s"
 
 SELECT_AGENT_CALLS: Final[LiteralString] = f"""
-SELECT {_AGENT_CALL} FROM agent_call WHERE generated_project_id = %(id)s ORDER BY created_at, id
+SELECT {_AGENT_CALL} FROM agent_call c WHERE c.generated_project_id = %(id)s
+ORDER BY c.created_at, c.part_of NULLS FIRST, c.id
+"""
+
+SELECT_ANSWERED_CALL: Final[LiteralString] = f"""
+SELECT {_AGENT_CALL}
+FROM agent_call c JOIN generated_project g ON g.id = c.generated_project_id
+WHERE c.request_digest = %(request_digest)s AND c.status = 'answered'
+    AND g.project_id = (SELECT project_id FROM generated_project WHERE id = %(id)s)
+ORDER BY c.updated_at DESC, c.id
+LIMIT 1
+"""
+
+SELECT_SPENDING: Final[LiteralString] = """
+WITH spent AS (
+    SELECT c.generated_project_id = %(id)s AS of_run, c.step_id, c.created_at,
+        coalesce(c.input_tokens, 0) + coalesce(c.output_tokens, 0) AS tokens, coalesce(c.cost, 0) AS cost
+    FROM agent_call c JOIN generated_project g ON g.id = c.generated_project_id
+    WHERE g.project_id = (SELECT project_id FROM generated_project WHERE id = %(id)s)
+)
+SELECT
+    coalesce(sum(tokens) FILTER (WHERE of_run AND step_id = %(step_id)s), 0) AS step_tokens,
+    coalesce(sum(cost) FILTER (WHERE of_run AND step_id = %(step_id)s), 0) AS step_cost,
+    coalesce(sum(tokens) FILTER (WHERE of_run), 0) AS run_tokens,
+    coalesce(sum(cost) FILTER (WHERE of_run), 0) AS run_cost,
+    coalesce(sum(tokens) FILTER (WHERE created_at > now() - make_interval(days => %(days)s)), 0) AS project_tokens,
+    coalesce(sum(cost) FILTER (WHERE created_at > now() - make_interval(days => %(days)s)), 0) AS project_cost
+FROM spent
+"""
+
+SELECT_CIRCUIT: Final[LiteralString] = f"SELECT {_CIRCUIT} FROM agent_circuit WHERE connection = %(connection)s"
+
+# The one whose update finds the time over is let through; for the others it is in the future again.
+HALF_OPEN_CIRCUIT: Final[LiteralString] = """
+UPDATE agent_circuit SET state = 'half_open', retry_at = now() + make_interval(secs => %(seconds)s)
+WHERE connection = %(connection)s AND state <> 'closed' AND retry_at <= now()
+RETURNING connection, state, failures, 0::float8 AS wait_seconds, reason
+"""
+
+CLOSE_CIRCUIT: Final[LiteralString] = """
+UPDATE agent_circuit c SET state = 'closed', failures = 0, retry_at = NULL
+FROM (SELECT connection, state FROM agent_circuit WHERE connection = %(connection)s FOR UPDATE) before
+WHERE c.connection = before.connection AND c.failures > 0
+RETURNING c.connection, before.state, c.failures, 0::float8 AS wait_seconds, c.reason
+"""
+
+STRAIN_CIRCUIT: Final[LiteralString] = f"""
+INSERT INTO agent_circuit AS c (connection, state, failures, retry_at, reason)
+VALUES (
+    %(connection)s, CASE WHEN %(limit)s <= 1 THEN 'open' ELSE 'closed' END, 1,
+    CASE WHEN %(limit)s <= 1 THEN now() + make_interval(secs => %(seconds)s) END, %(reason)s
+)
+ON CONFLICT (connection) DO UPDATE
+SET failures = c.failures + 1, reason = excluded.reason,
+    state = CASE WHEN c.state <> 'closed' OR c.failures + 1 >= %(limit)s THEN 'open' ELSE 'closed' END,
+    retry_at = CASE WHEN c.state <> 'closed' OR c.failures + 1 >= %(limit)s
+        THEN now() + make_interval(secs => %(seconds)s) END
+RETURNING {_CIRCUIT}
 """
 
 INSERT_EXPORT: Final[LiteralString] = """

@@ -1,35 +1,24 @@
-"""Reading and writing the records over one psycopg connection. Driver errors are translated here, once."""
+"""Reading and writing the records of generated projects; those of agents have modules of their own."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, LiteralString, TypeVar
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
 from uuid import UUID
 
-import psycopg
-from psycopg import errors as pg
-from psycopg.rows import class_row, dict_row
-from psycopg.types.json import Json
+from psycopg.rows import dict_row
 
-from scaffolder.errors import (
-    InvalidParametersError,
-    RecordNotFoundError,
-    RecordsUnavailableError,
-    SchemaVersionError,
-    StatusTransitionError,
-)
+from scaffolder.errors import RecordNotFoundError
 from scaffolder.records import statements
+from scaffolder.records.access import RecordsAccess, as_json, as_text, translated_errors
+from scaffolder.records.agent_calls import AgentCallRecords
+from scaffolder.records.endpoints import EndpointRecords
 from scaffolder.records.models import (
-    AgentCall,
-    AgentCallStatus,
     Event,
-    ExportStatus,
     FileChange,
     FileDifference,
     GeneratedProject,
-    GeneratedProjectStatus,
     MemberRole,
     ProjectCommit,
     ProjectFile,
@@ -37,52 +26,24 @@ from scaffolder.records.models import (
     RunIdentity,
 )
 
-Row = TypeVar("Row")
-
 _SHORT_COMMIT = 4  # git's own shortest abbreviation
 
-_ENUMS: dict[type, type] = {
-    GeneratedProject: GeneratedProjectStatus,
-    AgentCall: AgentCallStatus,
-    RepositoryExport: ExportStatus,
-}
 
-
-@contextmanager
-def translated_errors() -> Iterator[None]:
-    """Turn the driver's errors into ours: away and deadlocked are transient, forbidden moves are permanent."""
-    try:
-        yield
-    except pg.CheckViolation as error:
-        if error.diag.constraint_name == "status_transition":
-            raise StatusTransitionError(str(error.diag.message_primary)) from error
-        raise InvalidParametersError(f"the records refuse a value: {error.diag.message_primary}") from error
-    except (psycopg.IntegrityError, psycopg.DataError) as error:
-        raise InvalidParametersError(f"the records refuse a value: {error.diag.message_primary}") from error
-    except (pg.UndefinedTable, pg.UndefinedColumn, pg.UndefinedFunction) as error:
-        raise SchemaVersionError(
-            f"the records' database lacks what this version needs ({error.diag.message_primary}): "
-            "run `scaffolder db migrate`"
-        ) from error
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        reason = " ".join(str(error).split())
-        raise RecordsUnavailableError(f"the records' database cannot be used now: {reason}") from error
-
-
-class ProjectRecords:
+class ProjectRecords(RecordsAccess):
     """The records, over one open psycopg connection in autocommit mode.
 
     Single statements commit by themselves; `transaction` holds several together.
     """
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
+    @cached_property
+    def agent_calls(self) -> AgentCallRecords:
+        """What agents were asked and answered, over the same connection."""
+        return AgentCallRecords(self._connection)
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Commit all that is written inside, or nothing."""
-        with translated_errors(), self._connection.transaction():
-            yield
+    @cached_property
+    def endpoints(self) -> EndpointRecords:
+        """What agents say they offer, over the same connection."""
+        return EndpointRecords(self._connection)
 
     def set_actor(self, username: str | None) -> None:
         """Name who causes the events that this connection writes from here on."""
@@ -127,7 +88,7 @@ class ProjectRecords:
             "dag_id": run.dag_id,
             "run_id": run.run_id,
             "run_at": run.run_at,
-            "params": Json(params, dumps=_dump_json),
+            "params": as_json(params),
             "created_by": run.triggered_by,
         }
         with self.transaction():
@@ -168,7 +129,7 @@ class ProjectRecords:
     def mark_failed(self, generated_project_id: UUID, *, error: str) -> bool:
         """Set ``failed`` where it is still under way. The first recorded error stays. Return whether it was."""
         with self.transaction():
-            values = {"id": generated_project_id, "error": _printable(error)}
+            values = {"id": generated_project_id, "error": as_text(error)}
             was_under_way = self._execute(statements.UPDATE_TO_FAILED, values) > 0
             if was_under_way:
                 self._settle(generated_project_id)
@@ -185,7 +146,7 @@ class ProjectRecords:
 
     def record_error(self, generated_project_id: UUID, *, error: str) -> None:
         """Keep the last error of a generated project that is under way."""
-        self._execute(statements.UPDATE_ERROR, {"id": generated_project_id, "error": _printable(error)})
+        self._execute(statements.UPDATE_ERROR, {"id": generated_project_id, "error": as_text(error)})
 
     # Commits and files
 
@@ -263,70 +224,6 @@ class ProjectRecords:
             if _content(before.get(path)) != _content(after.get(path))
         ]
 
-    # Agent calls
-
-    def begin_agent_call(
-        self,
-        call_id: UUID,
-        *,
-        generated_project_id: UUID,
-        step_id: str,
-        connection: str,
-        operation: str,
-        request_digest: str,
-    ) -> None:
-        """Record that a call is about to be sent. The same `call_id` again counts one more attempt."""
-        self._execute(
-            statements.UPSERT_AGENT_CALL,
-            {
-                "id": call_id,
-                "generated_project_id": generated_project_id,
-                "step_id": step_id,
-                "connection": connection,
-                "operation": operation,
-                "request_digest": request_digest,
-            },
-        )
-
-    def answer_agent_call(self, call_id: UUID, *, http_status: int, response: Any, latency_ms: int) -> None:
-        """Record an agent's answer; `response` is plain JSON data."""
-        self._finish_agent_call(
-            call_id, AgentCallStatus.ANSWERED, http_status, Json(response, dumps=_dump_json), None, latency_ms
-        )
-
-    def fail_agent_call(self, call_id: UUID, *, error: str, latency_ms: int) -> None:
-        """Record that a call brought no usable answer."""
-        self._finish_agent_call(call_id, AgentCallStatus.FAILED, None, None, _printable(error), latency_ms)
-
-    def _finish_agent_call(
-        self,
-        call_id: UUID,
-        status: AgentCallStatus,
-        http_status: int | None,
-        response: Json | None,
-        error: str | None,
-        latency_ms: int,
-    ) -> None:
-        self._execute(
-            statements.UPDATE_AGENT_CALL,
-            {
-                "id": call_id,
-                "status": status.value,
-                "http_status": http_status,
-                "response": response,
-                "error": error,
-                "latency_ms": latency_ms,
-            },
-        )
-
-    def get_agent_call(self, call_id: UUID) -> AgentCall:
-        """Return the record. Raises RecordNotFoundError."""
-        return self._get(AgentCall, statements.SELECT_AGENT_CALL, "agent call", call_id)
-
-    def list_agent_calls(self, generated_project_id: UUID) -> list[AgentCall]:
-        """Return the calls of one generated project, oldest first."""
-        return self._rows(AgentCall, statements.SELECT_AGENT_CALLS, {"id": generated_project_id})
-
     # Exports
 
     def intend_export(
@@ -348,7 +245,7 @@ class ProjectRecords:
                 "generated_project_id": generated_project_id,
                 "step_id": step_id,
                 "target": target,
-                "options": Json(options, dumps=_dump_json),
+                "options": as_json(options),
                 "idempotency_key": idempotency_key,
                 "commit": commit,
             },
@@ -374,7 +271,7 @@ class ProjectRecords:
 
     def mark_export_failed(self, export_id: UUID, *, error: str) -> None:
         """Set ``failed`` with the reason."""
-        self._execute(statements.UPDATE_EXPORT_TO_FAILED, {"id": export_id, "error": _printable(error)})
+        self._execute(statements.UPDATE_EXPORT_TO_FAILED, {"id": export_id, "error": as_text(error)})
 
     def get_export(self, export_id: UUID) -> RepositoryExport:
         """Return the record. Raises RecordNotFoundError."""
@@ -389,26 +286,6 @@ class ProjectRecords:
     def list_events(self, generated_project_id: UUID) -> list[Event]:
         """Return what happened to one generated project, oldest first."""
         return self._rows(Event, statements.SELECT_EVENTS, {"id": generated_project_id})
-
-    # The connection
-
-    def _execute(self, statement: LiteralString, values: dict[str, Any]) -> int:
-        with translated_errors():
-            return self._connection.execute(statement, values).rowcount
-
-    def _fetch_one(self, statement: LiteralString, values: dict[str, Any]) -> dict[str, Any] | None:
-        with translated_errors(), self._connection.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(statement, values).fetchone()
-
-    def _rows(self, kind: type[Row], statement: LiteralString, values: dict[str, Any]) -> list[Row]:
-        with translated_errors(), self._connection.cursor(row_factory=class_row(_factory(kind))) as cursor:
-            return cursor.execute(statement, values).fetchall()
-
-    def _get(self, kind: type[Row], statement: LiteralString, subject: str, key: UUID) -> Row:
-        found = self._rows(kind, statement, {"id": key})
-        if not found:
-            raise RecordNotFoundError(f"there is no {subject} {str(key)!r}")
-        return found[0]
 
 
 def _columns(file: ProjectFile | None) -> tuple[Any, ...]:
@@ -428,22 +305,3 @@ def _content(file: ProjectFile | None) -> tuple[str, int] | None:
 def step_error_prefix(step_id: str) -> str:
     """Return how the recorded error of a step begins."""
     return f"step {step_id!r} failed: "
-
-
-def _factory(kind: type[Row]) -> Any:
-    enum = _ENUMS.get(kind)
-    make: Any = kind
-    return make if enum is None else lambda status, **columns: make(status=enum(status), **columns)
-
-
-def _dump_json(data: Any) -> str:
-    # NaN and Infinity are not JSON (RFC 8259, section 6), and Postgres refuses them.
-    try:
-        return json.dumps(data, allow_nan=False)
-    except ValueError as error:
-        raise InvalidParametersError(f"a value is not JSON: {error}") from error
-
-
-def _printable(text: str) -> str:
-    """Return `text` fit for a text column: Postgres takes neither NUL nor lone surrogates."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -57,10 +57,9 @@ def build_dag(definition: WorkflowDefinition, *, settings: Settings) -> DAG:
 def _build_steps(definition: WorkflowDefinition, dag: DAG) -> dict[str, BaseOperator]:
     tasks: dict[str, BaseOperator] = {}
     for step in definition.steps:
-        options: dict[str, Any] = {} if step.retries is None else {"retries": step.retries}
-        if step.title:
-            options["task_display_name"] = step.title
-        tasks[step.id] = get_operator(step.type)(task_id=step.id, dag=dag, **step.operator_arguments(), **options)
+        options = {"retries": step.retries, "pool": step.pool, "task_display_name": step.title}
+        given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+        tasks[step.id] = get_operator(step.type)(task_id=step.id, dag=dag, **step.operator_arguments(), **given)
     return tasks
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from scaffolder.agents.contract import JobRule, Method, OnInvalidResponse, Pages, Replay, Resend, find_flaw
 from scaffolder.config import Settings
-from scaffolder.errors import ExportTargetError, TemplateError
+from scaffolder.errors import AgentConfigurationError, ExportTargetError, TemplateError
+from scaffolder.json_schema import SchemaError, check_schema
 from scaffolder.operators.expressions import Expression, compile_value, find_expressions
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ class StepDefinition(BaseModel):
     title: str | None = None
     needs: list[StepId] | None = None
     retries: Annotated[int, Field(ge=0, le=100)] | None = None
+    pool: Annotated[str, Field(min_length=1, max_length=256)] | None = None
 
     @classmethod
     def accepted_keys(cls, location: tuple[str | int, ...]) -> list[str]:
@@ -46,19 +50,66 @@ class StepDefinition(BaseModel):
         """Raise a ScaffolderError where a value can't work in any run."""
 
 
+class BudgetEntry(BaseModel):
+    """What one step may use, all tries together."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tokens: Annotated[int, Field(ge=1)] | None = None
+    cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
 class ApiCallStep(StepDefinition):
-    """Call one operation of an agent."""
+    """Have an agent do work: one of `operation`, `method` with `path`, `prompt` and `message`."""
+
+    model_config = ConfigDict(protected_namespaces=())
 
     type: Literal["api_call"]
     agent: str
-    operation: str
-    body: Any = None
+    operation: str | None = None
+    method: Method | None = None
+    path: str | None = None
     parameters: dict[str, Any] = {}
+    body: Any = None
+    pages: Pages | None = None
+    job: JobRule | None = None
+    on_invalid_response: OnInvalidResponse = "warn"
+    prompt: str | None = None
+    system_prompt: str | None = None
+    model: str | None = None
+    model_settings: dict[str, Any] = {}
+    files: bool = False
+    message: str | dict[str, Any] | None = None
+    output_schema: dict[str, Any] | None = None
+    replay: Replay | None = None
+    resend: Resend = "auto"
+    budget: BudgetEntry | None = None
+    timeout: Annotated[int, Field(ge=1, le=86_400)] | None = None
+
+    @classmethod
+    def accepted_keys(cls, location: tuple[str | int, ...]) -> list[str]:
+        """See the base class."""
+        if len(location) == 1:
+            return super().accepted_keys(location)
+        if location[0] == "budget":
+            return sorted(BudgetEntry.model_fields)
+        return sorted(one.name for one in fields(Pages if location[0] == "pages" else JobRule))
 
     def operator_arguments(self) -> dict[str, Any]:
         """See the base class; the agent is the operator's connection."""
         arguments = super().operator_arguments()
-        return {"agent_conn_id": arguments.pop("agent"), **arguments}
+        renamed = {"agent_conn_id": arguments.pop("agent"), "timeout_seconds": arguments.pop("timeout")}
+        return {**arguments, **renamed, "budget": self.budget and self.budget.model_dump(exclude_none=True)}
+
+    def check(self, settings: Settings) -> None:
+        """See the base class."""
+        if flaw := find_flaw(dict(self)):
+            raise AgentConfigurationError(flaw)
+        if self.output_schema is not None:
+            try:
+                check_schema(self.output_schema)
+            except SchemaError as error:
+                raise AgentConfigurationError(f"output_schema is no JSON Schema: {error}") from error
 
 
 class TemplateEntry(BaseModel):

@@ -1,0 +1,120 @@
+"""One psycopg connection to the records: statements, rows as dataclasses, the driver's errors translated, once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, LiteralString, TypeVar
+from uuid import UUID
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Json
+
+from scaffolder.errors import (
+    InvalidParametersError,
+    RecordNotFoundError,
+    RecordsUnavailableError,
+    SchemaVersionError,
+    StatusTransitionError,
+)
+from scaffolder.records.models import (
+    AgentCall,
+    AgentCallStatus,
+    AgentCircuit,
+    CircuitState,
+    ExportStatus,
+    GeneratedProject,
+    GeneratedProjectStatus,
+    RepositoryExport,
+)
+
+Row = TypeVar("Row")
+
+# The column of each kind of record that is an enumeration.
+_ENUMS: dict[type, tuple[str, type]] = {
+    GeneratedProject: ("status", GeneratedProjectStatus),
+    AgentCall: ("status", AgentCallStatus),
+    AgentCircuit: ("state", CircuitState),
+    RepositoryExport: ("status", ExportStatus),
+}
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn the driver's errors into ours: away and deadlocked are transient, forbidden moves are permanent."""
+    try:
+        yield
+    except pg.CheckViolation as error:
+        if error.diag.constraint_name == "status_transition":
+            raise StatusTransitionError(str(error.diag.message_primary)) from error
+        raise InvalidParametersError(f"the records refuse a value: {error.diag.message_primary}") from error
+    except (psycopg.IntegrityError, psycopg.DataError) as error:
+        raise InvalidParametersError(f"the records refuse a value: {error.diag.message_primary}") from error
+    except (pg.UndefinedTable, pg.UndefinedColumn, pg.UndefinedFunction) as error:
+        raise SchemaVersionError(
+            f"the records' database lacks what this version needs ({error.diag.message_primary}): "
+            "run `scaffolder db migrate`"
+        ) from error
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        reason = " ".join(str(error).split())
+        raise RecordsUnavailableError(f"the records' database cannot be used now: {reason}") from error
+
+
+class RecordsAccess:
+    """Statements over one open connection in autocommit mode: single ones commit by themselves."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit all that is written inside, or nothing."""
+        with translated_errors(), self._connection.transaction():
+            yield
+
+    def _execute(self, statement: LiteralString, values: dict[str, Any]) -> int:
+        with translated_errors():
+            return self._connection.execute(statement, values).rowcount
+
+    def _fetch_one(self, statement: LiteralString, values: dict[str, Any]) -> dict[str, Any] | None:
+        with translated_errors(), self._connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(statement, values).fetchone()
+
+    def _rows(self, kind: type[Row], statement: LiteralString, values: dict[str, Any]) -> list[Row]:
+        with translated_errors(), self._connection.cursor(row_factory=class_row(_factory(kind))) as cursor:
+            return cursor.execute(statement, values).fetchall()
+
+    def _get(self, kind: type[Row], statement: LiteralString, subject: str, key: UUID) -> Row:
+        found = self._rows(kind, statement, {"id": key})
+        if not found:
+            raise RecordNotFoundError(f"there is no {subject} {str(key)!r}")
+        return found[0]
+
+
+def as_json(data: Any) -> Json:
+    """Return `data` for a JSON column. Raises InvalidParametersError, on writing, where it is not JSON."""
+    return Json(data, dumps=_dump_json)
+
+
+def as_text(text: str) -> str:
+    """Return `text` fit for a text column: Postgres takes neither NUL nor lone surrogates."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _factory(kind: type[Row]) -> Any:
+    if kind not in _ENUMS:
+        return kind
+    column, enum = _ENUMS[kind]
+    make: Any = kind
+    return lambda **columns: make(**(columns | {column: enum(columns[column])}))
+
+
+def _dump_json(data: Any) -> str:
+    # NaN and Infinity are not JSON (RFC 8259, section 6), and Postgres refuses them.
+    try:
+        return json.dumps(data, allow_nan=False)
+    except ValueError as error:
+        raise InvalidParametersError(f"a value is not JSON: {error}") from error
