@@ -28,6 +28,13 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     422: {"description": "The document or the name is not acceptable", **_PROBLEM},
     503: {"description": "Too many generations are under way", **_PROBLEM},
 }
+# Equal requests get equal answers and nothing is kept, so a key is honoured by the service being as it is.
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same for every try of one request, which may be sent again.",
+    "schema": {"type": "string", "maxLength": 255},
+}
 _REQUEST_BODY = {
     "required": True,
     "content": {"application/json": {"schema": GenerateModelsRequest.model_json_schema()}},
@@ -65,7 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
         response_model=GenerateModelsResponse,
         responses=_PROBLEMS,
         dependencies=[authenticated],
-        openapi_extra={"requestBody": _REQUEST_BODY},
+        openapi_extra={"parameters": [_IDEMPOTENCY_KEY], "requestBody": _REQUEST_BODY},
     )
     app.add_exception_handler(HTTPException, _http_problem)
     return app

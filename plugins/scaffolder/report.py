@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
@@ -101,8 +102,11 @@ class Report:
                 c.operation,
                 c.status,
                 c.http_status,
-                _plural(c.attempts, "try", "tries"),
+                "from the records" if c.replayed_from else _plural(c.attempts, "try", "tries"),
                 f"{c.latency_ms} ms",
+                c.model,
+                None if c.input_tokens is None else f"{c.input_tokens} + {c.output_tokens} tokens",
+                None if c.cost is None else f"cost {c.cost.normalize():f}",
                 c.error,
             ]
             for c in self.agent_calls
@@ -234,4 +238,4 @@ def _plain(value: Any) -> Any:
         return value.value
     if isinstance(value, datetime):
         return value.isoformat()
-    return str(value) if isinstance(value, UUID) else value
+    return str(value) if isinstance(value, UUID | Decimal) else value
