@@ -52,6 +52,7 @@ class ScriptedAgent:
     resendable: bool = False
     job_status: JobStatus = JobStatus(state="running")
     parts: tuple[str, ...] = ()
+    recovered: Answer | Job | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -70,6 +71,9 @@ class ScriptedAgent:
             return self._next(idempotency_key)
         answers = [await ledger.part(name, {"part": name}, self._ask(name)) for name in self.parts]
         return Answer(data={"parts": [answer.data for answer in answers]})
+
+    async def recover(self, request: CallRequest, *, idempotency_key: str) -> Answer | Job | None:
+        return self.recovered
 
     async def poll(self, handle: Mapping[str, Any]) -> JobStatus:
         return self.job_status
@@ -217,6 +221,23 @@ def test_a_killed_worker_leaves_its_request_in_doubt(step: Step, resendable: boo
         step.call(agent)
     assert agent.keys == []
     assert step.call(agent).attempts == 2, "a person has cleared the task: that is sent"
+
+
+@pytest.mark.parametrize("stopped", [IN_DOUBT, KeyboardInterrupt()])
+@pytest.mark.parametrize("recovered", [Answer(data="found"), JOB])
+def test_an_agent_that_knows_the_request_is_believed(
+    step: Step, stopped: BaseException, recovered: Answer | Job
+) -> None:
+    agent = ScriptedAgent([stopped, Answer(data="sent twice")], recovered=recovered)
+    if isinstance(stopped, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            step.call(agent)
+    call = step.call(agent)
+    assert len(agent.keys) == 1
+    assert (call.status, call.response) == (
+        (AgentCallStatus.WAITING, None) if recovered is JOB else (AgentCallStatus.ANSWERED, "found")
+    )
+    assert not call.in_doubt
 
 
 # Replay

@@ -18,7 +18,7 @@ _KINDS: Final[Mapping[str, frozenset[str]]] = {
     "operation": _REST,
     "method": _REST | {"path"},
     "prompt": frozenset({"system_prompt", "model", "model_settings", "files"}),
-    "message": frozenset(),
+    "message": frozenset({"job"}),
 }
 _FIELDS: Final = frozenset(_KINDS).union(*_KINDS.values())
 
@@ -53,7 +53,8 @@ class JobRule:
     The job is at the answer's ``Location``, or at `status_path`, in which ``{job}`` is the value at `id`. It is over
     when it answers 200 (or 303 to its result) and, where `state` is given, the value there is one of `done` or
     `failed`. Its result is at `result` of that answer, or is what `result_path` answers. `cancel_method` is sent to
-    `cancel_path`, by default to the job's own path; None where jobs can't be cancelled.
+    `cancel_path`, by default to the job's own path; None where jobs can't be cancelled. A2A says all that itself: there,
+    `poll_seconds` and `timeout_seconds` count only.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
@@ -156,7 +157,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class JobStatus:
-    """How a job is getting on. `retry_after_seconds` is when the agent wants to be asked again; `note` is for the log."""
+    """How a job is getting on. `retry_after_seconds` says when to ask again, where the agent does; `note` is for logs."""
 
     state: Literal["running", "done", "failed"]
     note: str = ""
@@ -202,8 +203,15 @@ class Agent(Protocol):
         """Send the request, once."""
         ...
 
+    async def recover(self, request: CallRequest, *, idempotency_key: str) -> Answer | Job | None:
+        """Return what became of a request in doubt, where the agent can be asked; None where it can't, or has nothing.
+
+        It is called for requests only that can't be sent again.
+        """
+        ...
+
     async def poll(self, handle: Mapping[str, Any]) -> JobStatus:
-        """Ask after a job; changes nothing there."""
+        """Ask after a job, changing nothing there; one that the agent no longer knows has failed."""
         ...
 
     async def fetch_result(self, handle: Mapping[str, Any]) -> Answer:

@@ -66,6 +66,10 @@ class _Entry:
     part_of: UUID | None = None
 
 
+async def _find_nothing() -> None:
+    return None
+
+
 class AgentCalls:
     """The agent calls of one step's task. `tries` is how often it has asked before it was deferred."""
 
@@ -113,11 +117,13 @@ class AgentCalls:
             return replayed
         self._check_price(request)
         request = await self._agent.prepare(request)
+        key = _idempotency_key(entry, found)
         parts = _Parts(self, entry)
         answer = await self._send(
             entry,
             found,
-            lambda: self._agent.call(request, idempotency_key=_idempotency_key(entry, found), ledger=parts),
+            lambda: self._agent.call(request, idempotency_key=key, ledger=parts),
+            recover=lambda: self._agent.recover(request, idempotency_key=key),
             may_resend=self._may_resend(request),
             check=lambda answer: self._check_answer(answer, request),
             parts=parts,
@@ -150,6 +156,7 @@ class AgentCalls:
         except ScaffolderError as error:
             self._calls.fail(call_id, error=str(error), latency_ms=None, charge=charge)
             raise
+        _log_warnings(answer)
         self._calls.answer(
             call_id,
             http_status=answer.status,
@@ -169,11 +176,10 @@ class AgentCalls:
         """Say whether the job of an earlier try can still bring something; it can't where its task was cleared."""
         if call.job is None:
             return False
-        try:
-            return (await self._agent.poll(call.job["handle"])).state != "failed"
-        except AgentRejectedError as error:
-            log.info("The agent does not know the job of the try before: %s", error)
-            return False
+        status = await self._agent.poll(call.job["handle"])
+        if status.state == "failed":
+            log.info("The job of the try before brings nothing any more: %s", status.note)
+        return status.state != "failed"
 
     # Replay
 
@@ -207,12 +213,18 @@ class AgentCalls:
         send: Callable[[], Awaitable[Answer | Job]],
         *,
         may_resend: bool,
+        recover: Callable[[], Awaitable[Answer | Job | None]] = _find_nothing,
         check: Callable[[Answer], None] | None = None,
         parts: _Parts | None = None,
     ) -> Answer | Job:
         """Send until there is an answer, the tries are used up, or somebody else has to wait."""
+        started = time.monotonic()
         if found and found.in_doubt and not may_resend:
-            self._give_up(entry, "an earlier try was interrupted after it was sent")
+            recovered = await recover()
+            if recovered is None:
+                self._give_up(entry, "an earlier try was interrupted after it was sent")
+            self._finish_entry(entry, recovered, started, check)
+            return recovered
         while True:
             await self._pass_circuit()
             check_budget(
@@ -238,9 +250,13 @@ class AgentCalls:
                     if in_parts:
                         raise
                     self._strain_circuit(error)
-                    if in_doubt and not may_resend:
-                        self._give_up(entry, str(error), cause=error)
                     failure = error
+                    if in_doubt and not may_resend:
+                        answer = await recover()
+                        if answer is None:
+                            self._give_up(entry, str(error), cause=error)
+                        self._finish_entry(entry, answer, started, check)
+                        return answer
                 else:
                     self._finish_entry(entry, answer, started, check)
                     return answer
@@ -289,8 +305,7 @@ class AgentCalls:
             except ScaffolderError as error:
                 self._calls.fail(entry.id, error=str(error), latency_ms=latency_ms, charge=charge)
                 raise
-        for warning in answer.warnings:
-            log.warning("%s", warning)
+        _log_warnings(answer)
         self._calls.answer(
             entry.id, http_status=answer.status, response=answer.data, latency_ms=latency_ms, charge=charge
         )
@@ -437,6 +452,11 @@ class _Parts:
     async def part(self, name: str, request: Any, send: Callable[[], Awaitable[Answer]]) -> Answer:
         self.asked = True
         return await self._parts_of.send_part(self._entry, name, request, send)
+
+
+def _log_warnings(answer: Answer) -> None:
+    for warning in answer.warnings:
+        log.warning("%s", warning)
 
 
 def _idempotency_key(entry: _Entry, found: AgentCall | None) -> str:

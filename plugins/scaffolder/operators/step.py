@@ -16,6 +16,7 @@ from scaffolder.config import Settings, get_settings
 from scaffolder.errors import PermanentError, ScaffolderError
 from scaffolder.operators import expressions
 from scaffolder.operators.names import SHARED_FIELDS
+from scaffolder.operators.retries import RetryWhenAsked
 from scaffolder.operators.run import DEFAULT_PROJECT, find_or_open, read_identity
 from scaffolder.records.hook import DEFAULT_CONN_ID, ProjectRecordsHook
 from scaffolder.records.models import GeneratedProject
@@ -62,7 +63,7 @@ class StepOperator(BaseOperator):
         scaffolder_conn_id: str = DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**({"retry_policy": RetryWhenAsked()} | kwargs))
         self.project = project
         self.project_name = project_name
         self.scaffolder_conn_id = scaffolder_conn_id

@@ -96,7 +96,7 @@ class RecordsAccess:
 
 def as_json(data: Any) -> Json:
     """Return `data` for a JSON column. Raises InvalidParametersError, on writing, where it is not JSON."""
-    return Json(data, dumps=_dump_json)
+    return Json(data, dumps=dump_json)
 
 
 def as_text(text: str) -> str:
@@ -112,7 +112,8 @@ def _factory(kind: type[Row]) -> Any:
     return lambda **columns: make(**(columns | {column: enum(columns[column])}))
 
 
-def _dump_json(data: Any) -> str:
+def dump_json(data: Any) -> str:
+    """Return `data` as JSON text. Raises InvalidParametersError where it is not JSON."""
     # NaN and Infinity are not JSON (RFC 8259, section 6), and Postgres refuses them.
     try:
         return json.dumps(data, allow_nan=False)

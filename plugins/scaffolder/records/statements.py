@@ -30,6 +30,14 @@ _CIRCUIT: Final = """
     connection, state, failures, greatest(0, extract(epoch FROM retry_at - now()))::float8 AS wait_seconds, reason
 """
 
+_DESCRIPTION: Final = """
+    connection, kind, source, title, version, description, etag, digest, warnings, checked_at, changed_at
+"""
+
+_ENDPOINT: Final = """
+    connection, operation_id, method, path, summary, definition, digest, first_seen_at, changed_at, gone_at
+"""
+
 _EXPORT: Final = """
     id, generated_project_id, step_id, target, options, status, idempotency_key, "commit", url, archive_path,
     archive_sha256, error, created_at, updated_at
@@ -306,3 +314,62 @@ SET_ACTOR: Final[LiteralString] = "SELECT set_config('scaffolder.actor', %(actor
 LOCK_MIGRATIONS: Final[LiteralString] = "SELECT pg_advisory_lock(%(key)s)"
 
 UNLOCK_MIGRATIONS: Final[LiteralString] = "SELECT pg_advisory_unlock(%(key)s)"
+
+# What agents offer
+
+SELECT_DESCRIPTIONS: Final[LiteralString] = f"SELECT {_DESCRIPTION} FROM agent_description ORDER BY connection"
+
+SELECT_DESCRIPTION: Final[LiteralString] = f"""
+SELECT {_DESCRIPTION} FROM agent_description WHERE connection = %(connection)s
+"""
+
+SELECT_FRESHNESS: Final[LiteralString] = """
+SELECT checked_at > now() - make_interval(secs => %(seconds)s) AS fresh
+FROM agent_description WHERE connection = %(connection)s
+"""
+
+UPSERT_DESCRIPTION: Final[LiteralString] = """
+INSERT INTO agent_description AS d
+    (connection, kind, source, title, version, description, etag, digest, warnings)
+VALUES (
+    %(connection)s, %(kind)s, %(source)s, %(title)s, %(version)s, %(description)s, %(etag)s, %(digest)s, %(warnings)s
+)
+ON CONFLICT (connection) DO UPDATE
+SET kind = excluded.kind, source = excluded.source, title = excluded.title, version = excluded.version,
+    description = excluded.description, etag = excluded.etag, digest = excluded.digest, warnings = excluded.warnings,
+    checked_at = now(), changed_at = CASE WHEN d.digest = excluded.digest THEN d.changed_at ELSE now() END
+"""
+
+CONFIRM_DESCRIPTION: Final[LiteralString] = """
+UPDATE agent_description SET checked_at = now(), etag = %(etag)s WHERE connection = %(connection)s
+"""
+
+SELECT_ENDPOINTS: Final[LiteralString] = f"""
+SELECT {_ENDPOINT} FROM endpoint WHERE connection = %(connection)s ORDER BY path COLLATE "C", method, operation_id
+"""
+
+SELECT_ENDPOINTS_IN_SHORT: Final[LiteralString] = SELECT_ENDPOINTS.replace(" definition,", " '{}'::json AS definition,")
+
+SELECT_ENDPOINT: Final[LiteralString] = f"""
+SELECT {_ENDPOINT} FROM endpoint WHERE connection = %(connection)s AND operation_id = %(operation_id)s
+"""
+
+COPY_ENDPOINTS: Final[LiteralString] = """
+COPY endpoint (connection, operation_id, method, path, summary, definition, digest) FROM STDIN
+"""
+
+UPDATE_ENDPOINTS: Final[LiteralString] = """
+UPDATE endpoint e
+SET method = n.method, path = n.path, summary = n.summary, definition = n.definition::json, digest = n.digest,
+    changed_at = now(), gone_at = NULL
+FROM unnest(
+    %(operation_ids)s::text[], %(methods)s::text[], %(paths)s::text[], %(summaries)s::text[], %(definitions)s::text[],
+    %(digests)s::text[]
+) AS n (operation_id, method, path, summary, definition, digest)
+WHERE e.connection = %(connection)s AND e.operation_id = n.operation_id
+"""
+
+MARK_ENDPOINTS_GONE: Final[LiteralString] = """
+UPDATE endpoint SET gone_at = now()
+WHERE connection = %(connection)s AND operation_id = ANY(%(ids)s) AND gone_at IS NULL
+"""

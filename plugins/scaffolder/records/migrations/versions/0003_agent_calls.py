@@ -18,6 +18,8 @@ MOVES = (
     "waiting>pending",
     "answered>pending",
     "failed>pending",
+    "failed>waiting",
+    "failed>answered",
 )
 PREVIOUS_MOVES = ("pending>answered", "pending>failed", "answered>pending", "failed>pending")
 
