@@ -32,7 +32,13 @@ from scaffolder.agents.a2a.contents import Part, Reply
 from scaffolder.agents.failures import clean, raise_for_status
 from scaffolder.agents.http_messages import HttpAnswer, HttpRequest
 from scaffolder.agents.transport import AgentClient
-from scaffolder.errors import AgentAnswerError, AgentRejectedError, AgentUnavailableError, ScaffolderError
+from scaffolder.errors import (
+    AgentAnswerError,
+    AgentJobError,
+    AgentRejectedError,
+    AgentUnavailableError,
+    ScaffolderError,
+)
 
 #: By whether it is JSON-RPC, and whether it is 1.x.
 _TRANSPORTS: Final[
