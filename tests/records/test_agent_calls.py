@@ -82,7 +82,7 @@ class ScriptedAgent:
         return self._next("result")
 
     async def cancel(self, handle: Mapping[str, Any]) -> None:
-        pass
+        self.keys.append(f"cancel {handle['url']}")
 
     def _ask(self, name: str) -> Callable[[], Awaitable[Answer]]:
         async def ask() -> Answer:
@@ -113,8 +113,8 @@ class Step:
     def finish(self, agent: ScriptedAgent, call: AgentCall, request: CallRequest = ASK) -> AgentCall:
         return asyncio.run(self._calls(agent).finish(call.id, request))
 
-    def fail_job(self, agent: ScriptedAgent, call: AgentCall) -> None:
-        self._calls(agent).fail_job(call.id, "out of memory")
+    def fail_job(self, agent: ScriptedAgent, call: AgentCall, *, is_over: bool) -> None:
+        asyncio.run(self._calls(agent).fail_job(call.id, reason="out of memory", is_over=is_over))
 
     def recorded(self) -> list[AgentCall]:
         return self.records.agent_calls.list(self.generated_project.id)
@@ -309,12 +309,22 @@ def test_a_job_that_was_cancelled_meanwhile_is_submitted_again_with_another_key(
     assert agent.keys[0] != agent.keys[1]
 
 
-def test_a_job_that_fails_says_why(step: Step) -> None:
+@pytest.mark.parametrize("is_over", [True, False])
+def test_a_job_that_fails_says_why_and_is_cancelled_where_it_goes_on(step: Step, is_over: bool) -> None:
     agent = ScriptedAgent([JOB])
     call = step.call(agent)
     with pytest.raises(AgentJobError, match="brought nothing: out of memory"):
-        step.fail_job(agent, call)
+        step.fail_job(agent, call, is_over=is_over)
     assert step.recorded()[0].status is AgentCallStatus.FAILED
+    assert ("cancel /jobs/1" in agent.keys) is not is_over
+
+
+def test_a_job_that_the_step_no_longer_asks_for_is_cancelled(step: Step) -> None:
+    agent = ScriptedAgent([JOB, Answer(data=1)])
+    first = step.call(agent)
+    second = step.call(agent, replace(ASK, body={"document": "y"}))
+    assert agent.keys == [str(first.id), "cancel /jobs/1", str(second.id)]
+    assert [call.status for call in step.recorded()] == [AgentCallStatus.FAILED, AgentCallStatus.ANSWERED]
 
 
 def test_an_agent_that_is_away_when_the_result_is_fetched_loses_nothing(step: Step) -> None:
@@ -377,6 +387,22 @@ def test_parts_are_recorded_and_not_asked_again(step: Step) -> None:
     assert set(rows) == {"generateModels", "generateModels: manifest", "generateModels: files 1"}
     assert {row.part_of for row in rows.values()} == {None, call.id}
     assert (rows["generateModels: manifest"].input_tokens, call.input_tokens) == (10, None)
+
+
+def test_a_part_that_cannot_be_used_is_asked_again_when_the_task_is_cleared(step: Step) -> None:
+    agent = PickyAgent([Answer(data="m"), Answer(data="cut off"), Answer(data="f")], parts=("manifest", "files"))
+    with pytest.raises(AgentAnswerError, match="cut off"):
+        step.call(agent)
+    assert step.call(agent).response == {"parts": ["m", "f"]}
+    assert agent.keys == ["manifest", "files", "files"]
+
+
+class PickyAgent(ScriptedAgent):
+    async def call(self, request: CallRequest, *, idempotency_key: str, ledger: Ledger) -> Answer | Job:
+        answer = await super().call(request, idempotency_key=idempotency_key, ledger=ledger)
+        if "cut off" in str(answer):
+            raise AgentAnswerError("cut off")
+        return answer
 
 
 def test_parts_are_tried_again_by_themselves(step: Step) -> None:

@@ -22,6 +22,7 @@ TABLES = {
     "file_change",
     "agent_call",
     "agent_circuit",
+    "agent_description",
     "endpoint",
     "repository_export",
     "event",

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import operator
 import itertools
+import operator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4

@@ -117,6 +117,7 @@ class AgentCalls:
             return replayed
         self._check_price(request)
         request = await self._agent.prepare(request)
+        await self._cancel_superseded(entry)
         key = _idempotency_key(entry, found)
         parts = _Parts(self, entry)
         answer = await self._send(
@@ -166,20 +167,34 @@ class AgentCalls:
         )
         return self._calls.get(call_id)
 
-    def fail_job(self, call_id: UUID, reason: str) -> NoReturn:
-        """Record that a job brought nothing, and raise AgentJobError."""
+    async def fail_job(self, call_id: UUID, *, reason: str, is_over: bool) -> NoReturn:
+        """Record that a job brought nothing, cancel it where it isn't over, and raise AgentJobError."""
+        call = self._calls.get(call_id)
         error = AgentJobError(f"the job of agent {self._agent.conn_id!r} brought nothing: {reason}")
         self._calls.fail(call_id, error=str(error), latency_ms=None)
+        if call.job is not None and not is_over:
+            try:
+                await self._agent.cancel(call.job["handle"])
+            except ScaffolderError as failure:
+                log.warning("The job could not be cancelled: %s", failure)
         raise error
 
     async def _is_under_way(self, call: AgentCall) -> bool:
-        """Say whether the job of an earlier try can still bring something; it can't where its task was cleared."""
+        """Say whether the job of an earlier try can still bring something; it was cancelled where that was marked."""
         if call.job is None:
             return False
         status = await self._agent.poll(call.job["handle"])
         if status.state == "failed":
             log.info("The job of the try before brings nothing any more: %s", status.note)
         return status.state != "failed"
+
+    async def _cancel_superseded(self, entry: _Entry) -> None:
+        """Cancel what this step waits for and no longer asks: its task was cleared after a change."""
+        for call in self._calls.list_waiting(self._generated_project_id, step_id=self._step_id):
+            if call.id != entry.id and call.job is not None and call.connection == self._agent.conn_id:
+                log.info("Cancelling the job of agent call %s: the step asks for something else now", call.id)
+                await self._agent.cancel(call.job["handle"])
+                self._calls.fail(call.id, error="the step asks for something else now", latency_ms=None)
 
     # Replay
 
@@ -236,13 +251,13 @@ class AgentCalls:
             )
             self._begin(entry)
             started = time.monotonic()
-            with self._recording_end(entry, started):
+            with self._recording_end(entry, started, parts):
                 try:
                     answer = await send()
                 except RecordsUnavailableError:
                     raise
                 except TransientError as error:
-                    in_parts = parts is not None and parts.asked
+                    in_parts = parts is not None and parts.last is not None
                     in_doubt = not in_parts and getattr(error, "in_doubt", False)
                     self._calls.fail(
                         entry.id, error=str(error), latency_ms=_milliseconds_since(started), in_doubt=in_doubt
@@ -262,16 +277,19 @@ class AgentCalls:
                     return answer
             await self._back_off(failure)
 
-    async def send_part(self, call: _Entry, name: str, request: Any, send: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Return the answer of one part of `call`. See `scaffolder.agents.contract.Ledger`."""
+    def make_part(self, call: _Entry, name: str, request: Any) -> _Entry:
+        """Return the row of one part of `call`."""
         digest = _digest(self._agent.identity, [name, request])
-        entry = _Entry(id=uuid5(call.id, digest), operation=f"{call.operation}: {name}", digest=digest, part_of=call.id)
+        return _Entry(id=uuid5(call.id, digest), operation=f"{call.operation}: {name}", digest=digest, part_of=call.id)
+
+    async def send_part(self, entry: _Entry, send: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Return the answer of a part, from the records or by sending. See `scaffolder.agents.contract.Ledger`."""
         found = self._calls.find(entry.id)
         if replayed := self._find_replay(entry, found):
             return Answer(data=replayed.response, status=replayed.http_status)
         answer = await self._send(entry, found, send, may_resend=True)
         if isinstance(answer, Job):
-            raise AgentAnswerError(f"agent {self._agent.conn_id!r} made a job of {name!r}, a part of a call")
+            raise AgentAnswerError(f"agent {self._agent.conn_id!r} made a job of {entry.operation!r}, a part of a call")
         return answer
 
     def _begin(self, entry: _Entry) -> None:
@@ -311,7 +329,7 @@ class AgentCalls:
         )
 
     @contextmanager
-    def _recording_end(self, entry: _Entry, started: float) -> Iterator[None]:
+    def _recording_end(self, entry: _Entry, started: float, parts: _Parts | None) -> Iterator[None]:
         """Record whatever ends an attempt and isn't recorded yet."""
         try:
             yield
@@ -319,6 +337,9 @@ class AgentCalls:
             raise
         except ScaffolderError as error:
             self._record_failure(entry, str(error), started, in_doubt=False)
+            if parts and parts.last and isinstance(error, AgentAnswerError):
+                # It was the last part that could not be used: whoever clears the task wants another.
+                self._calls.fail(parts.last, error=str(error), latency_ms=None)
             if not isinstance(error, AgentFateUnknownError | BudgetExceededError | AgentCircuitOpenError):
                 self._close_circuit()  # it has answered, if only to refuse
             raise
@@ -442,16 +463,17 @@ class AgentCalls:
 
 
 class _Parts:
-    """The ledger of one call's parts. See `scaffolder.agents.contract.Ledger`."""
+    """The ledger of one call's parts. `last` is the one asked last."""
 
     def __init__(self, calls: AgentCalls, entry: _Entry) -> None:
-        self._parts_of = calls
+        self._calls = calls
         self._entry = entry
-        self.asked = False
+        self.last: UUID | None = None
 
     async def part(self, name: str, request: Any, send: Callable[[], Awaitable[Answer]]) -> Answer:
-        self.asked = True
-        return await self._parts_of.send_part(self._entry, name, request, send)
+        part = self._calls.make_part(self._entry, name, request)
+        self.last = part.id
+        return await self._calls.send_part(part, send)
 
 
 def _log_warnings(answer: Answer) -> None:

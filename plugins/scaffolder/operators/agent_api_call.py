@@ -158,7 +158,8 @@ class AgentApiCallOperator(StepOperator):
 
         async def finish(calls: AgentCalls) -> AgentCall:
             if event["state"] != "done":
-                calls.fail_job(call_id, str(event.get("note") or event["state"]))
+                reason = str(event.get("note") or event["state"])
+                await calls.fail_job(call_id, reason=reason, is_over=event["state"] == "failed")
             return await calls.finish(call_id, request)
 
         return self._report(asyncio.run(self._ask(step, conn_id, finish)))

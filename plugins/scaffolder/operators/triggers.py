@@ -22,7 +22,7 @@ class AgentJobTrigger(BaseTrigger):
     Its one event is ``{"state": ..., "note": ...}``; for the states see `scaffolder.agents.polling.JobOutcome`. Events
     are kept in Airflow's database, so the job's result is never in one: whoever resumes fetches it.
 
-    :param conn_id: the agent's connection.
+    :param agent_conn_id: the agent's connection.
     :param handle: what the agent's `call` returned in its `Job`; holds no secret.
     :param poll_seconds: how long to wait between two requests, where the agent does not say.
     :param until: when waiting ends, in seconds since the epoch.
@@ -30,10 +30,10 @@ class AgentJobTrigger(BaseTrigger):
     """
 
     def __init__(
-        self, *, conn_id: str, handle: Mapping[str, Any], poll_seconds: float, until: float, agent_call_id: str
+        self, *, agent_conn_id: str, handle: Mapping[str, Any], poll_seconds: float, until: float, agent_call_id: str
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.conn_id = conn_id
+        self.agent_conn_id = agent_conn_id
         self.handle = handle
         self.poll_seconds = poll_seconds
         self.until = until
@@ -43,7 +43,7 @@ class AgentJobTrigger(BaseTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what the triggerer makes an equal trigger from."""
         arguments = {
-            "conn_id": self.conn_id,
+            "agent_conn_id": self.agent_conn_id,
             "handle": dict(self.handle),
             "poll_seconds": self.poll_seconds,
             "until": self.until,
@@ -55,8 +55,8 @@ class AgentJobTrigger(BaseTrigger):
         """Wait, and fire one event."""
         from scaffolder.agents.polling import JobWait
 
-        self.log.info("Waiting for the job of agent call %s at %r", self.agent_call_id, self.conn_id)
-        wait = JobWait(conn_id=self.conn_id, handle=self.handle, poll_seconds=self.poll_seconds, until=self.until)
+        self.log.info("Waiting for the job of agent call %s at %r", self.agent_call_id, self.agent_conn_id)
+        wait = JobWait(conn_id=self.agent_conn_id, handle=self.handle, poll_seconds=self.poll_seconds, until=self.until)
         outcome = await wait.run(_get_pool())
         self._is_over = True
         yield TriggerEvent({"state": outcome.state, "note": outcome.note})  # type: ignore[no-untyped-call]
@@ -76,8 +76,8 @@ class AgentJobTrigger(BaseTrigger):
         if not await self._is_task_over():
             self.log.info("The job of agent call %s lives on: its task is not over", self.agent_call_id)
             return
-        await cancel_job(_get_pool(), conn_id=self.conn_id, handle=self.handle)
-        self.log.info("Cancelled the job of agent call %s at %r", self.agent_call_id, self.conn_id)
+        await cancel_job(_get_pool(), conn_id=self.agent_conn_id, handle=self.handle)
+        self.log.info("Cancelled the job of agent call %s at %r", self.agent_call_id, self.agent_conn_id)
 
     async def _is_task_over(self) -> bool:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
@@ -95,8 +95,7 @@ class AgentJobTrigger(BaseTrigger):
         )
         name = task.task_id if task.map_index < 0 else f"{task.task_id}_{task.map_index}"
         found = states.get(task.run_id, {})
-        # A list: Airflow's states are equal to their names, but don't hash like them.
-        return name not in found or found[name] in list(State.finished)
+        return name not in found or found[name] in State.finished
 
 
 def _get_pool() -> AgentPool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -108,6 +109,11 @@ class AgentCallRecords(RecordsAccess):
     def list(self, generated_project_id: UUID) -> list[AgentCall]:
         """Return the calls of one generated project, oldest first, a call before its parts."""
         return self._rows(AgentCall, statements.SELECT_AGENT_CALLS, {"id": generated_project_id})
+
+    def list_waiting(self, generated_project_id: UUID, *, step_id: str) -> builtins.list[AgentCall]:
+        """Return the calls of one step that wait for a long job."""
+        values = {"id": generated_project_id, "step_id": step_id}
+        return self._rows(AgentCall, statements.SELECT_WAITING_CALLS, values)
 
     def sum_spending(
         self, generated_project_id: UUID, *, step_id: str, days: int

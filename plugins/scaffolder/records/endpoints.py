@@ -100,9 +100,9 @@ class EndpointRecords(RecordsAccess):
             raise RecordNotFoundError(f"agent {connection!r} has no endpoint {operation_id!r}")
         return found
 
-    def confirm(self, connection: str, *, etag: str | None) -> None:
+    def confirm(self, connection: str) -> None:
         """Record that the agent was looked at and offers what it did."""
-        self._execute(statements.CONFIRM_DESCRIPTION, {"connection": connection, "etag": _text_or_none(etag)})
+        self._execute(statements.CONFIRM_DESCRIPTION, {"connection": connection})
 
     def write(self, connection: str, offer: Offer) -> EndpointChanges:
         """Record what the agent offers, and return what has changed.

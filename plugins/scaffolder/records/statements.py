@@ -217,6 +217,11 @@ SELECT {_AGENT_CALL} FROM agent_call c WHERE c.generated_project_id = %(id)s
 ORDER BY c.created_at, c.part_of NULLS FIRST, c.id
 """
 
+SELECT_WAITING_CALLS: Final[LiteralString] = f"""
+SELECT {_AGENT_CALL} FROM agent_call c
+WHERE c.generated_project_id = %(id)s AND c.step_id = %(step_id)s AND c.status = 'waiting'
+"""
+
 SELECT_ANSWERED_CALL: Final[LiteralString] = f"""
 SELECT {_AGENT_CALL}
 FROM agent_call c JOIN generated_project g ON g.id = c.generated_project_id
@@ -341,7 +346,7 @@ SET kind = excluded.kind, source = excluded.source, title = excluded.title, vers
 """
 
 CONFIRM_DESCRIPTION: Final[LiteralString] = """
-UPDATE agent_description SET checked_at = now(), etag = %(etag)s WHERE connection = %(connection)s
+UPDATE agent_description SET checked_at = now() WHERE connection = %(connection)s
 """
 
 SELECT_ENDPOINTS: Final[LiteralString] = f"""

@@ -20,6 +20,7 @@ MOVES = (
     "failed>pending",
     "failed>waiting",
     "failed>answered",
+    "answered>failed",
 )
 PREVIOUS_MOVES = ("pending>answered", "pending>failed", "answered>pending", "failed>pending")
 
