@@ -26,6 +26,28 @@ from scaffolder.records.store import ProjectRecords
 from tests.conftest import CHECKOUT
 from tests.servers import AgentServer, GitServer, serve_agent, serve_git
 
+# One step for each kind of agent.
+KINDS = """\
+id: kinds
+params:
+  name: {type: string, default: kinds}
+steps:
+  - {id: plan, type: api_call, agent: test_model, prompt: "Plan {{ params.name }}", output_schema: {
+      type: object, properties: {title: {type: string}}, required: [title], additionalProperties: false}}
+  - {id: code, type: api_call, agent: test_model, prompt: "Write {{ steps.plan.output.title }}", files: true}
+  - {id: review, type: api_call, agent: test_a2a, message: make files}
+  - {id: build, type: api_call, agent: test_jobs, method: POST, path: /jobs, body: {name: "{{ params.name }}"},
+     job: {state: /status, result: /result, poll_seconds: 0.2}}
+  - id: files
+    type: file_generation
+    on_conflict: ours
+    allow_ci_files: true
+    files:
+      - "{{ steps.code.output.files }}"
+      - "{{ steps.review.output.files }}"
+      - {path: build.txt, content: "{{ steps.plan.output.title }}, job {{ steps.build.output.job }}\\n"}
+"""
+
 # Steps around an agent of the tests', to be slow or wrong at will; "broken" must not take the others down.
 WORKFLOWS = {
     "steps.yaml": """\
@@ -94,6 +116,39 @@ steps:
     type: file_generation
     template: hooked
     trust: true
+""",
+    "kinds.yaml": KINDS,
+    "kinds_again.yaml": KINDS.replace("id: kinds", "id: kinds_again").replace("type: api_call", "type: api_call, replay: always"),
+    "job.yaml": """\
+id: job
+params:
+  name: {type: string, default: job}
+steps:
+  - id: build
+    type: api_call
+    agent: test_jobs
+    method: POST
+    path: /jobs
+    body: {name: "{{ params.name }}"}
+    job: {state: /status, result: /result, poll_seconds: 0.2}
+  - id: files
+    type: file_generation
+    files: [{path: build.txt, content: "{{ steps.build.output.job }}"}]
+""",
+    "patient.yaml": """\
+id: patient
+params:
+  name: {type: string, default: patient}
+steps:
+  - id: models
+    type: api_call
+    agent: test_agent
+    operation: generateModels
+    body: {document: "{{ params.name }}"}
+    replay: never
+  - id: files
+    type: file_generation
+    files: "{{ steps.models.output.files }}"
 """,
     "broken.yaml": "id: broken\nsteps:\n  - id: one\n    type: api_cal\n",
 }
@@ -192,6 +247,8 @@ class Run:
             if what == "generated_project":
                 return found
             assert found is not None
+            if what == "agent_calls":
+                return records.agent_calls.list(found.id)
             return getattr(records, f"list_{what}")(found.id)
 
     @property
@@ -289,6 +346,10 @@ def _environment(records_postgres: EmbeddedPostgres, workflows: Path) -> dict[st
         "SCAFFOLDER_STEP_RETRIES": "2",
         "SCAFFOLDER_STEP_RETRY_DELAY_SECONDS": "1",
         "SCAFFOLDER_AGENT_TIMEOUT_SECONDS": "60",
+        "SCAFFOLDER_AGENT_TRIES": "2",
+        "SCAFFOLDER_AGENT_MAX_WAIT_SECONDS": "1",
+        # Agents that are down in one test are needed by the next.
+        "SCAFFOLDER_AGENT_CIRCUIT_FAILURES": "1000",
     }
 
 

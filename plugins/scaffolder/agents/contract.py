@@ -29,8 +29,8 @@ class Pages:
 
     `items` is the JSON pointer (RFC 6901) of each page's list, ``""`` where the page is the list. `kind` says how the
     next page is found: ``link`` (RFC 8288, ``rel="next"``), ``cursor`` (the JSON pointer `cursor` of the answer goes
-    into the query parameter `parameter`), ``offset`` (`parameter` counts items) or ``page`` (`parameter` counts pages
-    from `first`). `size_parameter` and `size` ask for pages of that size.
+    into the query parameter `parameter`, or is the next URL where there is none), ``offset`` (`parameter` counts items)
+    or ``page`` (`parameter` counts pages from `first`). `size_parameter` and `size` ask for pages of that size.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
@@ -50,11 +50,11 @@ class Pages:
 class JobRule:
     """How a REST operation that answers 202 is asked after. Pointers are JSON pointers (RFC 6901).
 
-    The job is at the answer's ``Location``, or at `status_path`, in which ``{job}`` is the value at `id`. It is over
-    when it answers 200 (or 303 to its result) and, where `state` is given, the value there is one of `done` or
-    `failed`. Its result is at `result` of that answer, or is what `result_path` answers. `cancel_method` is sent to
-    `cancel_path`, by default to the job's own path; None where jobs can't be cancelled. A2A says all that itself: there,
-    `poll_seconds` and `timeout_seconds` count only.
+    The job is at the answer's ``Operation-Location`` or ``Location``, or at `status_path`, in which ``{job}`` is the
+    value at `id`. It is over when it answers 200 (or 303 to its result) and, where `state` is given, the value there is
+    one of `done` or `failed`. Its result is at `result` of that answer, or is what `result_path` answers.
+    `cancel_method` is sent to `cancel_path`, by default to the job's own path; None where jobs can't be cancelled. A2A
+    says all that itself: there, `poll_seconds` and `timeout_seconds` count only.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
@@ -157,7 +157,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class JobStatus:
-    """How a job is getting on. `retry_after_seconds` says when to ask again, where the agent does; `note` is for logs."""
+    """How a job is getting on. `retry_after_seconds` is what the agent asks for; `note` is for the log."""
 
     state: Literal["running", "done", "failed"]
     note: str = ""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, NoReturn, Self
 
-from scaffolder.agents.contract import Answer, CallRequest, JobStatus, Ledger
+from scaffolder.agents.contract import Answer, CallRequest, Job, JobStatus, Ledger
 from scaffolder.agents.llm.connection import LlmConnection
 from scaffolder.config import Settings
 from scaffolder.errors import AgentConfigurationError, AgentRejectedError
