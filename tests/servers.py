@@ -23,6 +23,7 @@ DESCRIPTION: dict[str, Any] = {
         "/v1/models": {
             "post": {
                 "operationId": "generateModels",
+                "parameters": [{"name": "Idempotency-Key", "in": "header"}],
                 "requestBody": {
                     "required": True,
                     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Request"}}},

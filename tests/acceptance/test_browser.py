@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
+from scaffolder.agents.authentication import BearerToken
+from scaffolder.agents.connection import parse_connection
 from scaffolder.records.models import GeneratedProjectStatus
 from tests.acceptance.conftest import Live, Run
 from tests.conftest import CHECKOUT
@@ -140,10 +143,32 @@ def test_a_user_fills_in_the_form_watches_the_grid_and_downloads_the_archive(
     browser.wait(lambda _: (tmp_path / name).read_bytes() == archive.read_bytes())
 
 
-def test_the_connection_form_knows_our_connection_types(browser: Browser) -> None:
+@pytest.mark.parametrize(("kind", "label"), [("agent_api", "Description path"), ("a2a", "Card path")])
+def test_a_connection_of_an_agent_is_made_in_the_form(live: Live, browser: Browser, kind: str, label: str) -> None:
+    conn_id, certificate = f"{kind}_of_the_form", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----"
     browser.open("/connections")
     browser.click_text("button", "Add Connection")
-    browser.find("input[role=combobox]").send_keys("agent_api\n")
+    browser.find("input[role=combobox]").send_keys(f"{kind}\n")
     assert browser.find_text("label", "Base URL")
-    assert browser.find_text("label", "Bearer token")
-    browser.save_screenshot("connection")
+    assert browser.find_text("label", "Token, key, password or secret")
+    # The form looks at what was typed when another field is entered, which pasting doesn't do.
+    browser.find("[name=connection_id]").send_keys(conn_id)
+    browser.fill("[name=host]", "https://agent.example.com")
+    browser.fill("[name=password]", "t0ken-of-the-form")
+    browser.click_text("button", "Extra Fields")
+    assert browser.find_text("label", label)
+    browser.save_screenshot(f"connection-{kind}")
+    browser.fill("textarea[name=element_ca_certificate]", certificate)
+    assert browser.find("[name=element_client_private_key]").get_attribute("type") == "password"
+    browser.click_text("button", "Save")
+
+    def find_saved() -> list[Any]:
+        found = live.rest.get("/connections", connection_id_pattern=conn_id)["connections"]
+        return [connection for connection in found if connection["connection_id"] == conn_id]
+
+    saved = browser.wait(lambda _: find_saved())[0]
+    assert (saved["conn_type"], saved["host"]) == (kind, "https://agent.example.com")
+    fields = {"host": saved["host"], "password": "t0ken", "extra": json.loads(saved["extra"])}
+    connection = parse_connection(conn_id, conn_type=kind, **fields)
+    assert connection.authentication == BearerToken(token="t0ken")
+    assert connection.tls.ca_certificate == certificate

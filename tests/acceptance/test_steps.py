@@ -135,7 +135,7 @@ BAD: dict[str, tuple[dict[str, Any], Any, str, str]] = {
         {"agent": "wrong_token_agent"},
         GOOD,
         "models",
-        r"AgentRejectedError: .* 401: wrong token. Check the token",
+        r"AgentRejectedError: .* 401: wrong token. Check the credentials",
     ),
     "no-such-agent": (
         {"agent": "nobody"},
