@@ -12,7 +12,7 @@ from scaffolder.workflows import builder, listener  # noqa: F401  # see below
 
 
 class ScaffolderPlugin(AirflowPlugin):
-    """Airflow's hold on the package: the web app, the listener and the extra links.
+    """Airflow's hold on the package: the web app, the listener, the extra links and what is in its menu.
 
     Executors fork tasks from processes that have loaded the plugins. The builder brings what all our tasks import, so
     that it is there when they start: 0.1 s less for each task.
@@ -21,6 +21,10 @@ class ScaffolderPlugin(AirflowPlugin):
     name = "scaffolder"
     listeners = [listener]
     operator_extra_links = [RepositoryLink()]
+    # Relative, as Airflow may itself be below a path.
+    external_views = [
+        {"name": "Agents", "href": "scaffolder/agents", "destination": "nav", "url_route": "scaffolder-agents"},
+    ]
 
     @cached_property
     def fastapi_apps(self) -> list[Any]:  # type: ignore[override]  # Airflow reads it from the instance

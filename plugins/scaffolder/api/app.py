@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from scaffolder import errors
-from scaffolder.api import exports
+from scaffolder.api import agents, exports
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ def create_app() -> FastAPI:
         redoc_url=None,
     )
     app.include_router(exports.router, prefix="/api/v1")
+    app.include_router(agents.router)
     app.add_exception_handler(errors.ScaffolderError, answer_problem)
     return app
 

@@ -1,0 +1,139 @@
+"""The pages as HTML. Each is complete in itself: its style and script are inline, and nothing else is ever loaded."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from scaffolder.agents.documentation.content import (
+    describe_agent,
+    describe_entry,
+    describe_operation,
+    sort_endpoints,
+)
+from scaffolder.agents.documentation.example_step import ExampleSteps
+from scaffolder.agents.documentation.remote_text import render_prose
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from scaffolder.records.models import AgentDescription, Endpoint
+
+MAX_OPERATIONS_ON_PAGE: Final = 100
+"""In the web app, an agent with more endpoints than this has a page for each of them."""
+
+_PAGES: Final = Path(__file__).parent / "pages"
+
+
+def render_agents(agents: Iterable[tuple[AgentDescription, int]], *, root: str) -> str:
+    """Return the list of agents, each with the number of its endpoints. `root` is the path of our web app."""
+    pages = [
+        {**asdict(describe_agent(description, count=count)), "href": _agent_link(root, description.connection)}
+        for description, count in agents
+    ]
+    return _render("agents.html.jinja", agents=pages)
+
+
+def render_html(description: AgentDescription, endpoints: Iterable[Endpoint], *, root: str | None = None) -> str:
+    """Return the page of one agent.
+
+    `root` is the path of our web app (``/scaffolder``). With it, and more than `MAX_OPERATIONS_ON_PAGE` endpoints, the
+    page lists them with links to pages of their own (`render_operation`), and reads no definition; without it, all is
+    on this page.
+    """
+    rows = sort_endpoints(endpoints)
+    apart = root is not None and len(rows) > MAX_OPERATIONS_ON_PAGE
+    return _render(
+        "agent.html.jinja",
+        agent=describe_agent(description, count=sum(row.gone_at is None for row in rows)),
+        trail=_make_trail(root),
+        markdown_href=f"{_agent_link(root, description.connection)}.md" if root is not None else None,
+        entries=[_make_entry(row, root=root if apart else None) for row in rows],
+        operations=() if apart else map(partial(describe_operation, steps=ExampleSteps()), rows),
+    )
+
+
+def render_operation(description: AgentDescription, endpoint: Endpoint, *, root: str) -> str:
+    """Return the page of one endpoint."""
+    trail = [*_make_trail(root), (description.connection, _agent_link(root, description.connection))]
+    return _render(
+        "operation.html.jinja",
+        agent=describe_agent(description, count=1),
+        trail=trail,
+        operation=describe_operation(endpoint, steps=ExampleSteps()),
+    )
+
+
+@cache
+def get_security_policy() -> str:
+    """Return the Content-Security-Policy of all pages: our style and script by their digests, nothing else at all."""
+    style, script = (_digest(_read(name)) for name in ("style.css", "script.js"))
+    return f"default-src 'none'; style-src '{style}'; script-src '{script}'; base-uri 'none'; form-action 'none'"
+
+
+def _make_trail(root: str | None) -> list[tuple[str, str]]:
+    return [] if root is None else [("Agents", f"{root}/agents")]
+
+
+def _agent_link(root: str, connection: str) -> str:
+    return f"{root}/agents/{quote(connection, safe='')}"
+
+
+def _make_entry(endpoint: Endpoint, *, root: str | None) -> dict[str, Any]:
+    entry = describe_entry(endpoint)
+    if root is None:
+        return {**vars(entry), "href": f"#{entry.anchor}"}
+    return {**vars(entry), "href": f"{_agent_link(root, endpoint.connection)}/operations/{_quote(endpoint)}"}
+
+
+def _quote(endpoint: Endpoint) -> str:
+    """Return the operation's id for a URL's path, in which it may be several segments."""
+    # Browsers take out empty segments and dots; Airflow's address bar turns an escaped slash into one.
+    safe = "" if {"", ".", ".."} & set(endpoint.operation_id.split("/")) else "/"
+    return quote(endpoint.operation_id.encode("utf-8", "replace"), safe=safe)
+
+
+def _render(name: str, **values: Any) -> str:
+    return _environment().get_template(name).render(values)
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(_PAGES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"prose": render_prose, "moment": format_moment}
+    environment.globals |= {
+        "policy": get_security_policy(),
+        "style": Markup(_read("style.css")),  # noqa: S704  # our own files
+        "script": Markup(_read("script.js")),  # noqa: S704
+    }
+    return environment
+
+
+def format_moment(at: datetime) -> str:
+    """Return a time as people read it, to the minute."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+@cache
+def _read(name: str) -> str:
+    return (_PAGES / name).read_text("utf-8")
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

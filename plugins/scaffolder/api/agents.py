@@ -1,0 +1,104 @@
+"""Pages of what agents offer: a list of agents, one agent, one of its operations, and the same as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Final
+from urllib.parse import quote
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse, Response
+
+from scaffolder.agents import documentation
+from scaffolder.errors import PermissionDeniedError
+from scaffolder.records.hook import ProjectRecordsHook
+from scaffolder.records.models import Endpoint
+from scaffolder.records.store import ProjectRecords
+
+RESOURCE: Final = "Scaffolder"
+"""What an auth manager knows the pages by, as a custom view."""
+
+
+def check_may_read(user: GetUserDep) -> None:
+    """Raise PermissionDeniedError where the user may not read our pages."""
+    allowed = get_auth_manager().is_authorized_custom_view(method="GET", resource_name=RESOURCE, user=user)
+    if not allowed:
+        raise PermissionDeniedError(
+            f"user {user.get_name()!r} may not read the pages of agents; what is needed is the permission to read the "
+            f"custom view {RESOURCE!r}"
+        )
+
+
+def open_records() -> Iterator[ProjectRecords]:
+    """Yield the records for one request."""
+    with ProjectRecordsHook().open() as records:
+        yield records
+
+
+def find_root(request: Request) -> str:
+    """Return the path that Airflow has mounted our app at, for links."""
+    root: str = request.scope.get("root_path", "")
+    return root
+
+
+router = APIRouter(prefix="/agents", tags=["agents"], dependencies=[Depends(check_may_read)])
+Records = Annotated[ProjectRecords, Depends(open_records)]
+Root = Annotated[str, Depends(find_root)]
+
+
+@router.get("", response_class=HTMLResponse)
+def show_agents(records: Records, root: Root) -> HTMLResponse:
+    """Show the agents that the registry knows."""
+    agents = [
+        (description, sum(row.gone_at is None for row in _list_endpoints(records, description.connection)))
+        for description in records.endpoints.list_descriptions()
+    ]
+    return _page(documentation.render_agents(agents, root=root))
+
+
+@router.get("/{connection}.md", response_class=Response)
+def download_markdown(connection: str, records: Records) -> Response:
+    """Send all of one agent as a Markdown file."""
+    description = records.endpoints.get_description(connection)
+    rows = documentation.sort_endpoints(_list_endpoints(records, connection))
+    # One definition at a time: those of a large agent would take much memory together.
+    endpoints = (records.endpoints.get_endpoint(connection, row.operation_id) for row in rows)
+    name = quote(f"{connection}.md", safe="")
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}", "X-Content-Type-Options": "nosniff"}
+    text = documentation.render_markdown(description, endpoints)
+    return Response(text, media_type="text/markdown; charset=utf-8", headers=headers)
+
+
+@router.get("/{connection}", response_class=HTMLResponse)
+def show_agent(connection: str, records: Records, root: Root) -> HTMLResponse:
+    """Show one agent: all of it, or where that is much, what leads to the pages of its operations."""
+    description = records.endpoints.get_description(connection)
+    endpoints = _list_endpoints(records, connection)
+    if len(endpoints) <= documentation.MAX_OPERATIONS_ON_PAGE:
+        endpoints = records.endpoints.list_endpoints(connection, with_definitions=True)
+    return _page(documentation.render_html(description, endpoints, root=root))
+
+
+@router.get("/{connection}/operations/{operation_id:path}", response_class=HTMLResponse)
+def show_operation(connection: str, operation_id: str, records: Records, root: Root) -> HTMLResponse:
+    """Show one operation, skill or tool of an agent."""
+    description = records.endpoints.get_description(connection)
+    endpoint = records.endpoints.get_endpoint(connection, operation_id)
+    return _page(documentation.render_operation(description, endpoint, root=root))
+
+
+def _list_endpoints(records: ProjectRecords, connection: str) -> list[Endpoint]:
+    return records.endpoints.list_endpoints(connection, with_definitions=False)
+
+
+def _page(html: str) -> HTMLResponse:
+    headers = {
+        # Airflow shows the pages in a frame of its own origin.
+        "Content-Security-Policy": f"{documentation.get_security_policy()}; frame-ancestors 'self'",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "private, no-cache",
+    }
+    return HTMLResponse(html, headers=headers)
