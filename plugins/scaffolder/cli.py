@@ -12,7 +12,7 @@ from uuid import UUID
 
 import typer
 
-from scaffolder import template_commands
+from scaffolder import discover_commands, template_commands
 from scaffolder.errors import InvalidParametersError, RecordNotFoundError, ScaffolderError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ db = typer.Typer(help="The records' database (connection scaffolder_db).", no_ar
 app.add_typer(db, name="db")
 app.add_typer(template_commands.template_app, name="template")
 app.command("render")(template_commands.render)
+app.command("discover")(discover_commands.discover)
 
 
 @db.command("migrate")

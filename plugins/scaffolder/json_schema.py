@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import lru_cache
 from typing import Annotated, Any, Final
 
 MAX_REFERENCES: Final = 10_000
@@ -42,7 +42,7 @@ def check_bounded(schema: Any) -> None:
         if "patternProperties" in schema:
             raise SchemaError("patternProperties; accepted are properties and propertyNames")
         if isinstance(schema.get("pattern"), str):
-            _compile_linear(schema["pattern"])
+            compile_linear(schema["pattern"])
         for item in schema.values():
             check_bounded(item)
 
@@ -79,7 +79,7 @@ def _make_bounded_validator() -> Any:
     count = itertools.count(1)
 
     def check_pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[Any]:
-        if isinstance(instance, str) and not _compile_linear(pattern)(instance):
+        if isinstance(instance, str) and not compile_linear(pattern)(instance):
             yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
 
     def check_reference(validator: Any, reference: str, instance: Any, schema: Any) -> Iterator[Any]:
@@ -91,9 +91,12 @@ def _make_bounded_validator() -> Any:
     return jsonschema.validators.extend(jsonschema.Draft202012Validator, rules)  # type: ignore[no-untyped-call]
 
 
-@cache
-def _compile_linear(pattern: str) -> Callable[[str], bool]:
-    """Return the search for `pattern` by Rust's regular expressions, which pydantic brings."""
+@lru_cache(maxsize=4096)
+def compile_linear(pattern: str) -> Callable[[str], bool]:
+    """Return the search for `pattern` by Rust's regular expressions, which pydantic brings.
+
+    It takes time in proportion to the text. Raises SchemaError for look-around and back-references.
+    """
     from pydantic import ConfigDict, StringConstraints, TypeAdapter
     from pydantic_core import SchemaError as PydanticSchemaError
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,21 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 1_048_576
 MAX_NODES: Final = 20_000
 MAX_DEPTH: Final = 64
+MAX_PLAIN_NODES: Final = 5_000_000
+"""How many values `parse_plain_yaml` accepts, those that aliases repeat counted each time."""
+
+# The scalars of YAML 1.2's core schema (section 10.3.2) that are no text.
+_CONSTANTS: Final[Mapping[str, Any]] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_INTEGER: Final = re.compile(r"[-+]?[0-9]+", re.ASCII)
+_BASED_INTEGER: Final = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+", re.ASCII)
+_FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", re.ASCII)
+_MAX_DIGITS: Final = 1_000
+_TEXT_TAGS: Final = frozenset({None, "!", "tag:yaml.org,2002:str"})
+_SHOWN_CHARACTERS: Final = 100
 
 Location = tuple[str | int, ...]
 
@@ -139,3 +155,156 @@ class _Index:
         elif isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
                 self.add(item, (*location, index))
+
+
+def parse_plain_yaml(content: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
+    """Parse one large document as JSON data: by YAML 1.2's core schema, keys as text, aliases and merge keys followed.
+
+    Raises YamlDocumentError for what is no YAML, and for keys that are there twice, tags of its own, more than
+    `max_depth` levels or `MAX_PLAIN_NODES` values.
+    """
+    import yaml
+
+    try:
+        events: Any = yaml.parse(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return _PlainReader(events, max_depth=max_depth).read()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise YamlDocumentError(f"is no YAML: {error.problem}", line=line) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise YamlDocumentError(f"is no YAML: {type(error).__name__}") from error
+
+
+@dataclass
+class _Collection:
+    """A list or mapping that is not complete yet; `size` counts the values in it, `key` waits for its value."""
+
+    data: Any
+    anchor: str | None
+    size: int = 1
+    key: str | None = None
+    merged: list[dict[str, Any]] = field(default_factory=list)
+
+
+class _PlainReader:
+    """Builds plain data from events, one after the other: no second tree, no recursion."""
+
+    def __init__(self, events: Iterator[Any], *, max_depth: int) -> None:
+        self._events = events
+        self._max_depth = max_depth
+        self._open: list[_Collection] = []
+        # What has an anchor, with the number of its values.
+        self._anchors: dict[str, tuple[Any, int]] = {}
+        self._scalars: dict[str, Any] = dict(_CONSTANTS)
+        self._count = 0
+        self._documents: list[Any] = []
+
+    def read(self) -> Any:
+        import yaml
+
+        for event in self._events:
+            kind = type(event)
+            if kind is yaml.ScalarEvent:
+                self._finish(self._read_scalar(event), 1, event)
+            elif kind is yaml.MappingStartEvent:
+                self._begin({}, event)
+            elif kind is yaml.SequenceStartEvent:
+                self._begin([], event)
+            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+                self._end(event)
+            elif kind is yaml.AliasEvent:
+                self._repeat(event)
+        return self._documents[0] if self._documents else None
+
+    def _begin(self, data: Any, event: Any) -> None:
+        if event.tag is not None and not event.implicit:
+            raise self._error(event, f"has a tag {event.tag!r}; accepted is plain data")
+        if len(self._open) == self._max_depth:
+            raise self._error(event, f"is nested deeper than {self._max_depth} levels")
+        if self._open and isinstance(self._open[-1].data, dict) and self._open[-1].key is None:
+            raise self._error(event, "a key is a list or mapping; accepted is text")
+        self._open.append(_Collection(data=data, anchor=event.anchor))
+
+    def _end(self, event: Any) -> None:
+        done = self._open.pop()
+        for merged in done.merged:
+            done.data.update({key: value for key, value in merged.items() if key not in done.data})
+        self._finish(done.data, done.size, event, anchor=done.anchor)
+
+    def _finish(self, value: Any, size: int, event: Any, *, anchor: str | None = None) -> None:
+        name = anchor or getattr(event, "anchor", None)
+        if name:
+            self._anchors[name] = (value, size)
+        self._count_values(1, event)
+        # Keys are text as it is written: 200, not the number.
+        self._add(value, size, event, key=getattr(event, "value", None))
+
+    def _repeat(self, event: Any) -> None:
+        if event.anchor not in self._anchors:
+            raise self._error(event, "an alias leads nowhere, or back to where it stands")
+        value, size = self._anchors[event.anchor]
+        self._count_values(size, event)
+        self._add(value, size, event, key=value if isinstance(value, str) else None)
+
+    def _add(self, value: Any, size: int, event: Any, *, key: str | None) -> None:
+        """Put a value that is complete where it belongs; `key` is its text, where it may be a key."""
+        if not self._open:
+            if self._documents:
+                raise self._error(event, "has more than one document")
+            self._documents.append(value)
+            return
+        top = self._open[-1]
+        top.size += size
+        if isinstance(top.data, list):
+            top.data.append(value)
+        elif top.key is None:
+            if key is None:
+                raise self._error(event, "a key is an alias of what is no text; accepted is text")
+            if key in top.data:
+                raise self._error(event, f"key {key[:_SHOWN_CHARACTERS]!r} is there twice")
+            top.key = key
+        else:
+            self._set(top, top.key, value, event)
+            top.key = None
+
+    def _set(self, top: _Collection, key: str, value: Any, event: Any) -> None:
+        if key != "<<":
+            top.data[key] = value
+            return
+        for merged in value if isinstance(value, list) else [value]:
+            if not isinstance(merged, dict):
+                raise self._error(event, "a merge key has something else than mappings")
+            top.merged.append(merged)
+
+    def _count_values(self, count: int, event: Any) -> None:
+        self._count += count
+        if self._count > MAX_PLAIN_NODES:
+            raise self._error(event, f"has more than {MAX_PLAIN_NODES} values, aliases counted")
+
+    def _read_scalar(self, event: Any) -> Any:
+        if event.tag not in _TEXT_TAGS and not event.implicit[0]:
+            raise self._error(event, f"has a tag {event.tag!r}; accepted is plain data")
+        text = event.value
+        # A plain scalar without a tag is what it looks like, all others are text.
+        if event.tag is not None or not event.implicit[0]:
+            return text
+        if text not in self._scalars:
+            self._scalars[text] = self._resolve(text, event)
+        return self._scalars[text]
+
+    def _resolve(self, text: str, event: Any) -> Any:
+        if text[0] not in "-+.0123456789" or len(text) > _MAX_DIGITS:
+            return text
+        if _INTEGER.fullmatch(text):
+            return int(text)
+        if _BASED_INTEGER.fullmatch(text):
+            return int(text, 0)
+        if not _FLOAT.fullmatch(text):
+            return text
+        number = float(text)
+        if number in {float("inf"), float("-inf")}:
+            raise self._error(event, "a number is out of range")
+        return number
+
+    def _error(self, event: Any, problem: str) -> YamlDocumentError:
+        return YamlDocumentError(problem, line=event.start_mark.line + 1)

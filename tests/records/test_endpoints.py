@@ -47,7 +47,9 @@ def make_offer(*endpoints: OfferedEndpoint, **values: Any) -> Offer:
 
 def list_versions(connection: psycopg.Connection[Any]) -> dict[str, str]:
     """Where each row is on disk: another place means that it was written again."""
-    return {str(row[0]): str(row[1]) for row in connection.execute("SELECT operation_id, ctid FROM endpoint").fetchall()}
+    return {
+        str(row[0]): str(row[1]) for row in connection.execute("SELECT operation_id, ctid FROM endpoint").fetchall()
+    }
 
 
 def test_the_first_look_adds_everything(records: ProjectRecords) -> None:
@@ -127,7 +129,10 @@ def test_what_is_not_there_is_named(records: ProjectRecords) -> None:
         records.endpoints.get_description("nobody")
     with pytest.raises(RecordNotFoundError, match="agent 'nobody' has no endpoint 'x'"):
         records.endpoints.get_endpoint("nobody", "x")
-    assert (records.endpoints.find_description("nobody"), records.endpoints.find_endpoint("nobody", "x")) == (None, None)
+    assert (records.endpoints.find_description("nobody"), records.endpoints.find_endpoint("nobody", "x")) == (
+        None,
+        None,
+    )
 
 
 def test_a_description_writes_events_when_it_is_new_and_when_it_changes(
