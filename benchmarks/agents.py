@@ -27,7 +27,7 @@ import tarfile
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -138,7 +138,7 @@ def load_json(path: str) -> dict[str, float]:
 
 def discover_github(path: str) -> dict[str, float]:
     """Cut the document into definitions, as discovery does."""
-    from scaffolder.agents.discovery import parse_document, read_document
+    from scaffolder.agents.discovery.offers import parse_document, read_document
 
     begin = time.perf_counter()
     content = Path(path).read_bytes()
@@ -181,7 +181,7 @@ def _store_definition(path: str) -> str:
     receiving, sending = multiprocessing.Pipe(duplex=False)
 
     def cut() -> None:
-        from scaffolder.agents.discovery import parse_document, read_document
+        from scaffolder.agents.discovery.offers import parse_document, read_document
 
         content = Path(path).read_bytes()
         offer = read_document(parse_document(content, name=path, max_depth=200), content=content, source=path)
@@ -295,7 +295,7 @@ async def _warm_up(poll_seconds: float) -> None:
 
 async def _wait(job: str, poll_seconds: float, begin: float) -> float:
     from scaffolder.agents.contract import JobRule
-    from scaffolder.agents.jobs import JobHandle
+    from scaffolder.agents.rest.jobs import JobHandle
     from scaffolder.operators.triggers import AgentJobTrigger
 
     rule = JobRule(state="/status", poll_seconds=poll_seconds)
@@ -359,9 +359,9 @@ async def compare_calls(postgres: Any, url: str, ratios: dict[str, float], figur
 
     from scaffolder.agents.connection import parse_connection
     from scaffolder.agents.contract import CallRequest
-    from scaffolder.agents.rest import RestAgent
+    from scaffolder.agents.http.transport import AgentClient, HttpRequest
+    from scaffolder.agents.rest.agent import RestAgent
     from scaffolder.agents.service import AgentCalls
-    from scaffolder.agents.transport import AgentClient, HttpRequest
     from scaffolder.config import Settings
     from scaffolder.records import schema
     from scaffolder.records.store import ProjectRecords
@@ -412,7 +412,7 @@ async def compare_calls(postgres: Any, url: str, ratios: dict[str, float], figur
 
 
 async def _time_in_turns(
-    contenders: dict[str, Callable[[str], Awaitable[None]]], path: str, *, rounds: int
+    contenders: Mapping[str, Callable[[str], Awaitable[None]]], path: str, *, rounds: int
 ) -> dict[str, float]:
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from scaffolder.agents.authentication import BearerToken
 from scaffolder.agents.connection import AgentConnection
+from scaffolder.agents.http.authentication import BearerToken
 
 TOKEN = "job-token-7d6e5f"
 
@@ -118,7 +118,9 @@ def serve_rest(answer: Callable[[Received], Reply] | None = None) -> Iterator[Re
         connections: set[asyncio.Task[None]] = set()
 
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            connections.add(asyncio.current_task())
+            task = asyncio.current_task()
+            assert task is not None
+            connections.add(task)
             try:
                 with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
                     await _talk(server, reader, writer)

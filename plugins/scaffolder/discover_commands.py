@@ -53,8 +53,8 @@ def _is_url(location: str) -> bool:
 async def _explore(url: str) -> Offer:
     """Ask what is at `url`, without credentials. Raises a ScaffolderError."""
     from scaffolder.agents.connection import AgentConnection, find_origin, is_plain
-    from scaffolder.agents.discovery import explore
-    from scaffolder.agents.transport import AgentClient
+    from scaffolder.agents.discovery.offers import explore
+    from scaffolder.agents.http.transport import AgentClient
     from scaffolder.config import get_settings
 
     origin = find_origin(url)
@@ -70,7 +70,7 @@ async def _explore(url: str) -> Offer:
 
 
 def _read_file(location: str) -> Offer:
-    from scaffolder.agents.discovery import parse_document, read_document
+    from scaffolder.agents.discovery.offers import parse_document, read_document
     from scaffolder.config import get_settings
 
     try:

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Final
 
 MAX_REFERENCES: Final = 10_000
 _MESSAGE_CHARACTERS: Final = 300
+# Their values are data, whatever they look like.
+_DATA_KEYWORDS: Final = frozenset({"const", "default", "enum", "examples"})
 
 
 class SchemaError(ValueError):
@@ -61,6 +63,8 @@ def find_violations(
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
+    if bounded:
+        schema = _without_dialects(schema)
     validator_type = _make_bounded_validator() if bounded else jsonschema.Draft202012Validator
     validator = validator_type(schema, registry=Registry())
     try:
@@ -70,6 +74,19 @@ def find_violations(
         raise SchemaError(f"the reference {error.ref!r} leads nowhere inside the schema") from error
     except (re.error, RecursionError) as error:
         raise SchemaError(f"{type(error).__name__}: {error}") from error
+
+
+def _without_dialects(schema: Any) -> Any:
+    """Return `schema` without any ``$schema``: a part of another dialect would be checked by that one's own rules."""
+    if isinstance(schema, list):
+        return [_without_dialects(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    return {
+        key: value if key in _DATA_KEYWORDS else _without_dialects(value)
+        for key, value in schema.items()
+        if not (key == "$schema" and isinstance(value, str))
+    }
 
 
 def _make_bounded_validator() -> Any:

@@ -118,7 +118,9 @@ steps:
     trust: true
 """,
     "kinds.yaml": KINDS,
-    "kinds_again.yaml": KINDS.replace("id: kinds", "id: kinds_again").replace("type: api_call", "type: api_call, replay: always"),
+    "kinds_again.yaml": KINDS.replace("id: kinds", "id: kinds_again").replace(
+        "type: api_call", "type: api_call, replay: always"
+    ),
     "job.yaml": """\
 id: job
 params:

@@ -41,7 +41,10 @@ class Agents:
         if "summary" in properties:
             files = [{"path": path, "purpose": path, "size_bytes": len(text)} for path, text in FILES.items()]
             return {"summary": "A service", "files": files}
-        return {key: FILES[value["description"].removeprefix("The complete content of ")] for key, value in properties.items()}
+        return {
+            key: FILES[value["description"].removeprefix("The complete content of ")]
+            for key, value in properties.items()
+        }
 
     @property
     def requests(self) -> int:
@@ -75,7 +78,7 @@ def fresh(agents: Agents) -> None:
     agents.models.brain = agents.think
     agents.a2a.released.set()
     agents.jobs = job_server.JobService(seconds=0.5)
-    agents.rest.answer = lambda request: agents.jobs.answer(request)
+    agents.rest.answer = agents.jobs.answer
     agents.rest.requests.clear()
     agents.a2a.requests.clear()
 
@@ -176,12 +179,12 @@ def test_a_long_retry_after_is_waited_for_without_a_worker(live: Live) -> None:
 
 
 def test_a_request_that_must_not_be_sent_twice_is_not(live: Live, agents: Agents) -> None:
-    agents.rest.answer = lambda request: job_server.Reply({"detail": "bad gateway"}, status=502)
+    agents.rest.answer = lambda _: job_server.Reply({"detail": "bad gateway"}, status=502)
     run = live.run("job", name="doubtful")
     assert run.state == "failed"
     assert (run.tries("build"), len(agents.rest.requests)) == (1, 1)
     assert "nobody knows whether agent 'test_jobs' has acted upon 'POST /jobs'" in str(run.generated_project.error)
-    agents.rest.answer = lambda request: agents.jobs.answer(request)
+    agents.rest.answer = agents.jobs.answer
     body = {
         "dry_run": False,
         "dag_run_id": run.run_id,

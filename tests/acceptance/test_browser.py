@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
-from scaffolder.agents.authentication import BearerToken
 from scaffolder.agents.connection import parse_connection
+from scaffolder.agents.http.authentication import BearerToken
 from scaffolder.records.models import GeneratedProjectStatus
 from tests.acceptance.conftest import Live, Run
 from tests.conftest import CHECKOUT

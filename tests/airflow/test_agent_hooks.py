@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from scaffolder.agents.authentication import BearerToken
 from scaffolder.agents.hook import A2aHook, AgentApiHook, aopen_agent, open_agent
+from scaffolder.agents.http.authentication import BearerToken
 from scaffolder.config import Settings
 from scaffolder.errors import AgentConfigurationError
 from scaffolder.provider import get_provider_info
@@ -76,7 +76,7 @@ def test_a_connection_that_is_not_there_is_named(settings: Settings) -> None:
 
 
 KINDS: list[tuple[dict[str, Any], str]] = [
-    ({"conn_type": "agent_api", "host": "http://127.0.0.1:9"}, "scaffolder.agents.rest.RestAgent"),
+    ({"conn_type": "agent_api", "host": "http://127.0.0.1:9"}, "scaffolder.agents.rest.agent.RestAgent"),
     ({"conn_type": "a2a", "host": "http://127.0.0.1:9"}, "scaffolder.agents.a2a.agent.A2aAgent"),
     ({"conn_type": "pydanticai", "extra": {"model": "openai:gpt-5"}}, "scaffolder.agents.llm.agent.LlmAgent"),
 ]

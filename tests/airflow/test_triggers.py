@@ -19,7 +19,7 @@ from airflow.triggers.base import TriggerEvent
 
 from local_airflow.airflow_rest import wait_until
 from scaffolder.agents.contract import JobRule
-from scaffolder.agents.jobs import JobHandle
+from scaffolder.agents.rest.jobs import JobHandle
 from scaffolder.operators.triggers import AgentJobTrigger
 from tests.job_server import TOKEN, JobService, Reply, RestServer, serve_rest
 

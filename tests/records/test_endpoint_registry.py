@@ -12,11 +12,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from scaffolder.agents.authentication import BearerToken, HeaderKey, QueryKey
 from scaffolder.agents.connection import AgentConnection
+from scaffolder.agents.discovery.registry import EndpointRegistry, find_supplied
+from scaffolder.agents.http.authentication import BearerToken, HeaderKey, QueryKey
+from scaffolder.agents.http.transport import AgentClient
 from scaffolder.agents.openapi import OperationDefinition
-from scaffolder.agents.registry import EndpointRegistry, find_supplied
-from scaffolder.agents.transport import AgentClient
 from scaffolder.config import Settings
 from scaffolder.errors import (
     AgentConfigurationError,

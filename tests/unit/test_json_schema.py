@@ -50,3 +50,12 @@ def test_references_that_multiply_come_to_an_end() -> None:
     schema = {"$ref": "#/$defs/d0", "$defs": definitions}
     with pytest.raises(SchemaError, match="follows more than 10000 references"):
         list(find_violations(schema, {}, bounded=True))
+
+
+@pytest.mark.parametrize(
+    "dialect", ["http://json-schema.org/draft-07/schema#", "https://json-schema.org/draft/2020-12/schema"]
+)
+def test_a_part_of_another_dialect_is_checked_in_bounded_time_too(dialect: str) -> None:
+    schema = {"properties": {"a": {"$schema": dialect, "pattern": "^(a+)+$"}, "$schema": {"const": "x"}}}
+    flaws = list(find_violations(schema, {"a": "a" * 40 + "!", "$schema": "y"}, bounded=True))
+    assert [path for path, _ in flaws] == [("a",), ("$schema",)]

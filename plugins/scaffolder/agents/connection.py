@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from scaffolder.agents.authentication import (
+from scaffolder.agents.http.authentication import (
     AUTH_KINDS,
     Authentication,
     BasicCredentials,

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from scaffolder.agents.contract import Agent
+    from scaffolder.agents.discovery.registry import EndpointRegistry
     from scaffolder.agents.llm import LlmConnection
-    from scaffolder.agents.registry import EndpointRegistry
     from scaffolder.records.store import ProjectRecords
 
 LANGUAGE_MODEL: Final = "pydanticai"
@@ -57,7 +57,7 @@ class AgentApiHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Fetch what the agent says of itself, with the connection's credentials."""
-        from scaffolder.agents.probe import probe
+        from scaffolder.agents.discovery.probe import probe
 
         try:
             return True, asyncio.run(probe(self.get_conn(), settings=get_settings(), on_secret=mask_secret))
@@ -209,12 +209,12 @@ def _make_agent(
         from scaffolder.agents.a2a import A2aAgent
 
         return A2aAgent(parsed, settings=settings, on_secret=mask_secret)
-    from scaffolder.agents.rest import RestAgent
+    from scaffolder.agents.rest.agent import RestAgent
 
     return RestAgent(parsed, settings=settings, endpoints=endpoints, on_secret=mask_secret)
 
 
 def _open_registry(records: ProjectRecords, settings: Settings) -> EndpointRegistry:
-    from scaffolder.agents.registry import EndpointRegistry
+    from scaffolder.agents.discovery.registry import EndpointRegistry
 
     return EndpointRegistry(records.endpoints, settings)

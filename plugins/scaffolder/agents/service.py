@@ -267,11 +267,11 @@ class AgentCalls:
                     self._strain_circuit(error)
                     failure = error
                     if in_doubt and not may_resend:
-                        answer = await recover()
-                        if answer is None:
+                        recovered = await recover()
+                        if recovered is None:
                             self._give_up(entry, str(error), cause=error)
-                        self._finish_entry(entry, answer, started, check)
-                        return answer
+                        self._finish_entry(entry, recovered, started, check)
+                        return recovered
                 else:
                     self._finish_entry(entry, answer, started, check)
                     return answer

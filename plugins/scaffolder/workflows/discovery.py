@@ -27,8 +27,8 @@ from scaffolder.workflows.uses import list_calls, list_uses
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from scaffolder.agents.compatibility import Break, Use
     from scaffolder.agents.connection import AgentConnection
+    from scaffolder.agents.discovery.compatibility import Break, Use
     from scaffolder.records.endpoints import EndpointChanges
     from scaffolder.records.store import ProjectRecords
 
@@ -110,8 +110,8 @@ class DiscoverAgentApisOperator(BaseOperator):
         return True
 
     def _look_at(self, conn_id: str, uses: list[Use], records: ProjectRecords, settings: Settings) -> _Round:
-        from scaffolder.agents.compatibility import find_breaks
-        from scaffolder.agents.registry import find_supplied
+        from scaffolder.agents.discovery.compatibility import find_breaks
+        from scaffolder.agents.discovery.registry import find_supplied
 
         try:
             connection = _open_connection(conn_id)
@@ -179,8 +179,8 @@ class _Round:
 async def _refresh(connection: AgentConnection, records: ProjectRecords, settings: Settings) -> EndpointChanges | None:
     from airflow.sdk.log import mask_secret
 
-    from scaffolder.agents.registry import EndpointRegistry
-    from scaffolder.agents.transport import AgentClient
+    from scaffolder.agents.discovery.registry import EndpointRegistry
+    from scaffolder.agents.http.transport import AgentClient
 
     async with AgentClient(connection, settings=settings, on_secret=mask_secret) as client:
         return await EndpointRegistry(records.endpoints, settings).refresh(client)

@@ -10,12 +10,12 @@ from scaffolder.workflows.definition import WorkflowDefinition
 from scaffolder.workflows.step_types import ApiCallStep
 
 if TYPE_CHECKING:
-    from scaffolder.agents.compatibility import Use
+    from scaffolder.agents.discovery.compatibility import Use
 
 
 def list_uses(definitions: Iterable[WorkflowDefinition]) -> Iterator[Use]:
     """Yield the steps that call an operation which the workflow names; values that are expressions are `Anything`."""
-    from scaffolder.agents.compatibility import Use
+    from scaffolder.agents.discovery.compatibility import Use
 
     for definition, step in list_calls(definitions):
         if step.operation is not None and not isinstance(compile_value(step.operation), Expression):

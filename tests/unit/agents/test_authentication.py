@@ -12,8 +12,9 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from scaffolder.agents import oauth
-from scaffolder.agents.authentication import (
+from scaffolder.agents.connection import AgentConnection
+from scaffolder.agents.http import oauth
+from scaffolder.agents.http.authentication import (
     Authentication,
     BasicCredentials,
     BearerToken,
@@ -22,8 +23,7 @@ from scaffolder.agents.authentication import (
     NoAuthentication,
     QueryKey,
 )
-from scaffolder.agents.connection import AgentConnection
-from scaffolder.agents.transport import AgentClient, HttpRequest
+from scaffolder.agents.http.transport import AgentClient, HttpRequest
 from scaffolder.config import Settings
 from scaffolder.errors import (
     AgentAnswerError,
@@ -201,7 +201,7 @@ def test_a_token_is_renewed_before_its_time_is_over(
     usable: int,
 ) -> None:
     now = [1_000.0]
-    monkeypatch.setattr("scaffolder.agents.oauth.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("scaffolder.agents.http.oauth.time.monotonic", lambda: now[0])
     endpoint.behave(issue("token-a", expires_in=lifetime))
     for moment, fetched in [(0, 1), (usable - 1, 1), (usable, 2)]:
         now[0] = 1_000.0 + moment

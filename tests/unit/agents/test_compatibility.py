@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scaffolder.agents.compatibility import find_breaks
+from scaffolder.agents.discovery.compatibility import find_breaks
 from scaffolder.agents.openapi.document import read_offer
 from scaffolder.config import Settings
 from scaffolder.records.models import Endpoint

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from scaffolder.agents.authentication import (
+from scaffolder.agents.connection import AgentConnection, find_origin, parse_connection
+from scaffolder.agents.http.authentication import (
     BasicCredentials,
     BearerToken,
     ClientCredentials,
@@ -14,7 +15,6 @@ from scaffolder.agents.authentication import (
     NoAuthentication,
     QueryKey,
 )
-from scaffolder.agents.connection import AgentConnection, find_origin, parse_connection
 from scaffolder.errors import AgentConfigurationError
 
 URL = "https://agent.example.com"

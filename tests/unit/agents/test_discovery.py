@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from scaffolder.agents.authentication import BearerToken
 from scaffolder.agents.connection import AgentConnection
-from scaffolder.agents.discovery import explore, fetch_offer
-from scaffolder.agents.transport import AgentClient
+from scaffolder.agents.discovery.offers import explore, fetch_offer
+from scaffolder.agents.http.authentication import BearerToken
+from scaffolder.agents.http.transport import AgentClient
 from scaffolder.config import Settings
 from scaffolder.errors import (
     AgentAnswerError,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from scaffolder.agents.contract import Answer, CallRequest, Job, JobRule, JobStatus
-from scaffolder.agents.jobs import JobHandle, find_problems
-from scaffolder.agents.rest import RestAgent
+from scaffolder.agents.rest.agent import RestAgent
+from scaffolder.agents.rest.jobs import JobHandle, find_problems
 from scaffolder.config import Settings
 from scaffolder.errors import (
     AgentAnswerError,

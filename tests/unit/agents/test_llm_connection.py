@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from scaffolder.agents.authentication import BearerToken, HeaderKey, NoAuthentication
+from scaffolder.agents.http.authentication import BearerToken, HeaderKey, NoAuthentication
 from scaffolder.agents.llm import parse_llm_connection
 from scaffolder.errors import AgentConfigurationError, AgentRejectedError
 

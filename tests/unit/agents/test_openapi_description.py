@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scaffolder.agents.discovery import parse_document
+from scaffolder.agents.discovery.offers import parse_document
 from scaffolder.agents.openapi import OperationDefinition
 from scaffolder.agents.openapi.document import read_offer
 from scaffolder.agents.openapi.slices import MAX_DEFINITION_SIZE, MAX_DEFINITIONS_SIZE

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaffolder.agents.contract import Answer, CallRequest, Pages
-from scaffolder.agents.pagination import find_next_link, find_problems
-from scaffolder.agents.rest import RestAgent
+from scaffolder.agents.rest.agent import RestAgent
+from scaffolder.agents.rest.pagination import find_next_link, find_problems
 from scaffolder.config import Settings
 from scaffolder.errors import (
     AgentAnswerError,

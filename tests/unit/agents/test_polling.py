@@ -11,9 +11,9 @@ import pytest
 
 from scaffolder.agents import polling
 from scaffolder.agents.contract import JobRule
-from scaffolder.agents.jobs import JobHandle
 from scaffolder.agents.polling import AgentPool, JobOutcome, JobWait, cancel_job
-from scaffolder.agents.rest import RestAgent
+from scaffolder.agents.rest.agent import RestAgent
+from scaffolder.agents.rest.jobs import JobHandle
 from scaffolder.config import Settings
 from scaffolder.errors import AgentConfigurationError, AgentUnavailableError
 from tests.job_server import JobService, Reply, RestServer, serve_rest

@@ -9,7 +9,7 @@ import pytest
 
 from scaffolder.agents.contract import Answer, CallRequest, JobRule, Pages, Usage
 from scaffolder.agents.openapi import OperationDefinition
-from scaffolder.agents.rest import RestAgent, read_usage
+from scaffolder.agents.rest.agent import RestAgent, read_usage
 from scaffolder.config import Settings
 from scaffolder.errors import (
     AgentAnswerError,

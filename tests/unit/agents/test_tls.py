@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from scaffolder.agents.authentication import BearerToken, ClientCredentials
 from scaffolder.agents.connection import AgentConnection, TlsSettings
-from scaffolder.agents.transport import AgentClient, HttpAnswer, HttpRequest
+from scaffolder.agents.http.authentication import BearerToken, ClientCredentials
+from scaffolder.agents.http.transport import AgentClient, HttpAnswer, HttpRequest
 from scaffolder.config import Settings
 from scaffolder.errors import AgentConfigurationError, AgentRejectedError, AgentUnavailableError
 from tests.certificates import Authority

@@ -18,10 +18,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from scaffolder.agents.authentication import BearerToken, HeaderKey, QueryKey
 from scaffolder.agents.connection import AgentConnection
-from scaffolder.agents.failures import clean
-from scaffolder.agents.transport import (
+from scaffolder.agents.http.authentication import BearerToken, HeaderKey, QueryKey
+from scaffolder.agents.http.failures import clean
+from scaffolder.agents.http.transport import (
     DEADLINE,
     AgentClient,
     AgentTransport,
@@ -302,7 +302,7 @@ def test_a_name_that_nobody_knows_is_not_in_doubt(settings: Settings) -> None:
 def test_waiting_for_a_free_connection_counts_and_is_not_in_doubt(
     server: MisbehavingServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scaffolder.agents.transport._LIMITS", httpx2.Limits(max_connections=1))
+    monkeypatch.setattr("scaffolder.agents.http.transport._LIMITS", httpx2.Limits(max_connections=1))
     server.behave(hang)
 
     async def run() -> list[Any]:
@@ -375,7 +375,7 @@ SLOW_REFUSALS: dict[str, Behaviour] = {
 def test_a_refusal_keeps_its_class_whatever_its_body_does(
     server: MisbehavingServer, limited: Settings, monkeypatch: pytest.MonkeyPatch, behaviour: Behaviour
 ) -> None:
-    monkeypatch.setattr("scaffolder.agents.transport._REFUSAL_SECONDS", 0.3)
+    monkeypatch.setattr("scaffolder.agents.http.transport._REFUSAL_SECONDS", 0.3)
     server.behave(behaviour)
     with pytest.raises(AgentRateLimitedError, match="answered 429: no reason given$") as caught:
         send(connect(server), limited)
@@ -647,7 +647,7 @@ MEASURE = """
 import asyncio, sys, tracemalloc
 from dataclasses import replace
 from scaffolder.agents.connection import AgentConnection
-from scaffolder.agents.transport import AgentClient, HttpRequest
+from scaffolder.agents.http.transport import AgentClient, HttpRequest
 from scaffolder.config import Settings
 from scaffolder.errors import LimitExceededError
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from scaffolder.agents.undescribed import build_request
+from scaffolder.agents.rest.undescribed import build_request
 from scaffolder.errors import AgentRejectedError
 
 

@@ -13,8 +13,8 @@ from scaffolder.agents.a2a.card import AgentCard, AgentInterface, parse_card
 from scaffolder.agents.a2a.contents import Part, Reply, make_data, read_message
 from scaffolder.agents.connection import AgentConnection, find_origin
 from scaffolder.agents.contract import Answer, CallRequest, Job, JobRule, JobStatus, Ledger
-from scaffolder.agents.failures import clean, printable
-from scaffolder.agents.http_messages import HttpRequest
+from scaffolder.agents.http.failures import clean, printable
+from scaffolder.agents.http.messages import HttpRequest
 from scaffolder.config import Settings
 from scaffolder.errors import (
     AgentAnswerError,
@@ -62,7 +62,7 @@ class A2aAgent:
         settings: Settings,
         on_secret: Callable[[str], None] = lambda _: None,
     ) -> None:
-        from scaffolder.agents.transport import AgentClient
+        from scaffolder.agents.http.transport import AgentClient
 
         self.conn_id = connection.conn_id
         self.identity: Mapping[str, Any] = {"protocol": "a2a", "base_url": connection.base_url}

@@ -29,9 +29,9 @@ from google.protobuf import json_format, struct_pb2
 
 from scaffolder.agents.a2a.card import JSON_RPC, AgentInterface
 from scaffolder.agents.a2a.contents import Part, Reply
-from scaffolder.agents.failures import clean, raise_for_status
-from scaffolder.agents.http_messages import HttpAnswer, HttpRequest
-from scaffolder.agents.transport import AgentClient
+from scaffolder.agents.http.failures import clean, raise_for_status
+from scaffolder.agents.http.messages import HttpAnswer, HttpRequest
+from scaffolder.agents.http.transport import AgentClient
 from scaffolder.errors import (
     AgentAnswerError,
     AgentJobError,

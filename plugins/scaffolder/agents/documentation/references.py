@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
 
-from scaffolder.agents.json_pointer import look_up
+from scaffolder.agents.rest.json_pointer import look_up
 
 _MAX_HOPS: Final = 32
 

@@ -28,9 +28,9 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
 from scaffolder.agents.contract import Answer, Usage
+from scaffolder.agents.http.transport import DEADLINE, AgentTransport
 from scaffolder.agents.llm.connection import LlmConnection, ModelName
 from scaffolder.agents.llm.failures import translated_errors
-from scaffolder.agents.transport import DEADLINE, AgentTransport
 from scaffolder.config import Settings
 
 #: What stays of the headers that the libraries set: the rest says where we run, or comes from the environment.

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scaffolder.agents.contract import Ledger
-from scaffolder.agents.failures import clean
-from scaffolder.agents.http_messages import parse_json
+from scaffolder.agents.http.failures import clean
+from scaffolder.agents.http.messages import parse_json
 from scaffolder.agents.llm.client import ModelClient, Question
 from scaffolder.agents.llm.connection import LlmConnection, ModelName
 from scaffolder.errors import AgentAnswerError, AgentConfigurationError

@@ -19,7 +19,7 @@ from pydantic_ai.exceptions import (
     UserError,
 )
 
-from scaffolder.agents.failures import clean, raise_for_status
+from scaffolder.agents.http.failures import clean, raise_for_status
 from scaffolder.agents.llm.connection import LlmConnection
 from scaffolder.errors import (
     AgentAnswerError,

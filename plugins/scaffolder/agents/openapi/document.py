@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from scaffolder.agents.failures import printable
+from scaffolder.agents.http.failures import printable
 from scaffolder.agents.openapi.operation import METHODS
 from scaffolder.agents.openapi.references import resolve
 from scaffolder.agents.openapi.servers import find_prefix, list_origins, list_servers

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote, unquote
 
-from scaffolder.agents.failures import printable
-from scaffolder.agents.http_messages import HttpRequest
+from scaffolder.agents.http.failures import printable
+from scaffolder.agents.http.messages import HttpRequest
 from scaffolder.agents.openapi.bodies import RequestBody, as_mapping, find_json_schema, read_body
 from scaffolder.agents.openapi.parameters import (
     IDEMPOTENCY_KEY,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
-from scaffolder.agents.failures import printable
-from scaffolder.agents.json_pointer import look_up
+from scaffolder.agents.http.failures import printable
+from scaffolder.agents.rest.json_pointer import look_up
 from scaffolder.errors import AgentConfigurationError
 
 _MAX_HOPS: Final = 32

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Literal
 
-from scaffolder.agents.failures import printable
+from scaffolder.agents.http.failures import printable
 from scaffolder.agents.openapi.references import resolve, show
 from scaffolder.errors import AgentConfigurationError
 from scaffolder.json_schema import SchemaError, compile_linear

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 from scaffolder.agents.connection import find_origin
-from scaffolder.agents.failures import printable
+from scaffolder.agents.http.failures import printable
 
 _VARIABLE: Final = re.compile(r"\{([^{}]*)\}")
 _MAX_VARIABLES: Final = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
-from scaffolder.agents.failures import clean
+from scaffolder.agents.http.failures import clean
 
 
 def set_parameter(url: str, name: str, value: str) -> str:

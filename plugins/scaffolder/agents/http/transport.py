@@ -18,14 +18,14 @@ from urllib.parse import quote, unquote, urlencode, urljoin
 
 import httpx2
 
-from scaffolder.agents.authentication import ClientCredentials, HeaderKey, NoAuthentication, QueryKey
 from scaffolder.agents.connection import AgentConnection, find_origin, is_plain
-from scaffolder.agents.content_encoding import ACCEPT_ENCODING, EncodingError, open_decoder
-from scaffolder.agents.failures import clean, hide_secrets, parse_retry_after, printable, raise_for_status
-from scaffolder.agents.http_messages import HttpAnswer, HttpRequest
-from scaffolder.agents.oauth import TokenSource
-from scaffolder.agents.tls import make_tls_context
-from scaffolder.agents.urls import drop_parameter, set_parameter, show_origin
+from scaffolder.agents.http.authentication import ClientCredentials, HeaderKey, NoAuthentication, QueryKey
+from scaffolder.agents.http.content_encoding import ACCEPT_ENCODING, EncodingError, open_decoder
+from scaffolder.agents.http.failures import clean, hide_secrets, parse_retry_after, printable, raise_for_status
+from scaffolder.agents.http.messages import HttpAnswer, HttpRequest
+from scaffolder.agents.http.oauth import TokenSource
+from scaffolder.agents.http.tls import make_tls_context
+from scaffolder.agents.http.urls import drop_parameter, set_parameter, show_origin
 from scaffolder.config import KIB, Settings
 from scaffolder.errors import (
     AgentAnswerError,

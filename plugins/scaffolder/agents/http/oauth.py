@@ -12,9 +12,9 @@ from typing import Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
 from weakref import WeakKeyDictionary
 
-from scaffolder.agents.authentication import BasicCredentials, ClientCredentials, NoAuthentication
 from scaffolder.agents.connection import AgentConnection, TlsSettings
-from scaffolder.agents.http_messages import HttpAnswer, HttpRequest
+from scaffolder.agents.http.authentication import BasicCredentials, ClientCredentials, NoAuthentication
+from scaffolder.agents.http.messages import HttpAnswer, HttpRequest
 from scaffolder.config import KIB, Settings
 from scaffolder.errors import AgentAnswerError, AgentUnavailableError
 
@@ -83,7 +83,7 @@ class TokenSource:
         return token if usable else None
 
     async def _fetch(self) -> AccessToken:
-        from scaffolder.agents.transport import AgentClient
+        from scaffolder.agents.http.transport import AgentClient
 
         asked_at = time.monotonic()
         secrets = self._credentials.secrets

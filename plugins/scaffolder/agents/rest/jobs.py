@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote, unquote_plus
 
 from scaffolder.agents.contract import Job, JobRule, JobStatus
-from scaffolder.agents.failures import NO_REASON, clean, describe_refusal, hide_secrets, parse_retry_after
-from scaffolder.agents.http_messages import HttpRequest
-from scaffolder.agents.json_pointer import ACCEPTED, is_pointer, look_up
+from scaffolder.agents.http.failures import NO_REASON, clean, describe_refusal, hide_secrets, parse_retry_after
+from scaffolder.agents.http.messages import HttpRequest
+from scaffolder.agents.rest.json_pointer import ACCEPTED, is_pointer, look_up
 from scaffolder.errors import AgentAnswerError, AgentJobError
 
 if TYPE_CHECKING:
-    from scaffolder.agents.http_messages import HttpAnswer
-    from scaffolder.agents.transport import AgentClient
+    from scaffolder.agents.http.messages import HttpAnswer
+    from scaffolder.agents.http.transport import AgentClient
 
 # A poll is a small GET: waiting long for one would hold up the polls of all other jobs.
 _POLL_TIMEOUT_SECONDS: Final = 60

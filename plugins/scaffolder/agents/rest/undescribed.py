@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
-from scaffolder.agents.http_messages import HttpRequest
+from scaffolder.agents.http.messages import HttpRequest
 from scaffolder.errors import AgentRejectedError
 
 _PLACEHOLDER: Final = re.compile(r"\{([^{}/]*)\}")

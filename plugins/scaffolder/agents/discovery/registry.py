@@ -15,9 +15,9 @@ from scaffolder.errors import (
 )
 
 if TYPE_CHECKING:
-    from scaffolder.agents.authentication import Authentication
+    from scaffolder.agents.http.authentication import Authentication
+    from scaffolder.agents.http.transport import AgentClient
     from scaffolder.agents.openapi import OperationDefinition
-    from scaffolder.agents.transport import AgentClient
     from scaffolder.config import Settings
     from scaffolder.records.endpoints import EndpointChanges, EndpointRecords
     from scaffolder.records.models import Endpoint
@@ -69,9 +69,9 @@ class EndpointRegistry:
     async def refresh(self, client: AgentClient, *, timeout_seconds: float | None = None) -> EndpointChanges | None:
         """Load what the agent offers and record it; return what has changed, None where it is the same text as before.
 
-        Raises the errors of `scaffolder.agents.discovery.fetch_offer`.
+        Raises the errors of `scaffolder.agents.discovery.offers.fetch_offer`.
         """
-        from scaffolder.agents.discovery import fetch_offer
+        from scaffolder.agents.discovery.offers import fetch_offer
 
         name = client.connection.conn_id
         known = self._records.find_description(name)
@@ -114,7 +114,7 @@ class EndpointRegistry:
 
 def find_supplied(authentication: Authentication) -> frozenset[tuple[str, str]]:
     """Return the parameter (place and name) that holds a connection's credentials, so that no step has to."""
-    from scaffolder.agents.authentication import HeaderKey, QueryKey
+    from scaffolder.agents.http.authentication import HeaderKey, QueryKey
 
     if isinstance(authentication, HeaderKey):
         return frozenset({("header", authentication.name.lower())})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
-from scaffolder.agents.failures import printable
+from scaffolder.agents.http.failures import printable
 from scaffolder.config import Settings
 from scaffolder.errors import AgentAnswerError, LimitExceededError
 

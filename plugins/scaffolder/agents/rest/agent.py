@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from scaffolder.agents import jobs, pagination, undescribed
 from scaffolder.agents.contract import Answer, CallRequest, Job, JobStatus, Ledger, Pages, Usage
-from scaffolder.agents.failures import printable
-from scaffolder.agents.http_messages import HttpRequest
+from scaffolder.agents.http.failures import printable
+from scaffolder.agents.http.messages import HttpRequest
+from scaffolder.agents.rest import jobs, pagination, undescribed
 from scaffolder.errors import AgentAnswerError, AgentConfigurationError, AgentRejectedError
 
 if TYPE_CHECKING:
     from scaffolder.agents.connection import AgentConnection
+    from scaffolder.agents.discovery.registry import EndpointFinder
     from scaffolder.agents.openapi import OperationDefinition
-    from scaffolder.agents.registry import EndpointFinder
     from scaffolder.config import Settings
 
 # Methods whose second request has no effect of its own (RFC 9110, section 9.2.2; QUERY came with OpenAPI 3.2).
@@ -43,7 +43,7 @@ class RestAgent:
         endpoints: EndpointFinder | None,
         on_secret: Callable[[str], None] = lambda _secret: None,
     ) -> None:
-        from scaffolder.agents.transport import AgentClient
+        from scaffolder.agents.http.transport import AgentClient
 
         self.conn_id = connection.conn_id
         self.identity: Mapping[str, Any] = {"protocol": "rest", "base_url": connection.base_url}

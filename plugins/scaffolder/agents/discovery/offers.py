@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from scaffolder.agents.connection import find_origin
-from scaffolder.agents.failures import printable
-from scaffolder.agents.http_messages import HttpRequest, parse_json
+from scaffolder.agents.http.failures import printable
+from scaffolder.agents.http.messages import HttpRequest, parse_json
 from scaffolder.errors import AgentAnswerError, AgentConfigurationError, PermanentError
 from scaffolder.records.endpoints import Offer, OfferedEndpoint
 
 if TYPE_CHECKING:
-    from scaffolder.agents.transport import AgentClient
+    from scaffolder.agents.http.transport import AgentClient
     from scaffolder.records.models import AgentDescription
 
 _ACCEPT: Final = "application/json, application/yaml;q=0.9, text/yaml;q=0.9, */*;q=0.5"
@@ -146,7 +146,7 @@ def read_card(document: Any, *, content: bytes, source: str, origin: str | None,
 
 
 async def _fetch_tools(client: AgentClient, path: str) -> Offer:
-    from scaffolder.agents.mcp import McpSession
+    from scaffolder.agents.discovery.mcp import McpSession
 
     async with McpSession(client, path) as session:
         tools = await session.list_tools()

@@ -7,12 +7,12 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from scaffolder.agents.failures import printable
-from scaffolder.agents.http_messages import HttpAnswer, HttpRequest, parse_json
+from scaffolder.agents.http.failures import printable
+from scaffolder.agents.http.messages import HttpAnswer, HttpRequest, parse_json
 from scaffolder.errors import AgentAnswerError, AgentRejectedError, LimitExceededError, ScaffolderError
 
 if TYPE_CHECKING:
-    from scaffolder.agents.transport import AgentClient
+    from scaffolder.agents.http.transport import AgentClient
 
 log = logging.getLogger(__name__)
 

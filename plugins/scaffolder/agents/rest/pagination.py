@@ -9,11 +9,11 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from scaffolder.agents.contract import Pages
-from scaffolder.agents.json_pointer import ACCEPTED, is_pointer, look_up
+from scaffolder.agents.rest.json_pointer import ACCEPTED, is_pointer, look_up
 from scaffolder.errors import AgentAnswerError, AgentRejectedError, LimitExceededError
 
 if TYPE_CHECKING:
-    from scaffolder.agents.http_messages import HttpAnswer, HttpRequest
+    from scaffolder.agents.http.messages import HttpAnswer, HttpRequest
 
 # A link-value of RFC 8288, section 3: its target in angle brackets, then parameters, in which commas may be quoted.
 _LINK: Final = re.compile(r'[\s,]*<([^<>]*)>((?:[^,"]|"(?:[^"\\]|\\.)*")*)(?:,|$)', re.DOTALL)

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from scaffolder.agents.connection import AgentConnection
-from scaffolder.agents.failures import printable
-from scaffolder.agents.http_messages import HttpAnswer, HttpRequest
+from scaffolder.agents.http.failures import printable
+from scaffolder.agents.http.messages import HttpAnswer, HttpRequest
 from scaffolder.config import Settings
 from scaffolder.errors import AgentAnswerError, AgentConfigurationError
 
 if TYPE_CHECKING:
-    from scaffolder.agents.transport import AgentClient
+    from scaffolder.agents.http.transport import AgentClient
 
 #: Somebody is looking at the form meanwhile.
 _TIMEOUT_SECONDS: Final = 30
@@ -24,7 +24,7 @@ _ACCEPT: Final = "application/json, application/yaml;q=0.9, */*;q=0.5"
 
 async def probe(connection: AgentConnection, *, settings: Settings, on_secret: Callable[[str], None]) -> str:
     """Ask the agent for its description and return a sentence on it. Raises the errors of `AgentClient.send`."""
-    from scaffolder.agents.transport import AgentClient
+    from scaffolder.agents.http.transport import AgentClient
 
     settings = replace(settings, agent_timeout_seconds=min(_TIMEOUT_SECONDS, settings.agent_timeout_seconds))
     async with AgentClient(connection, settings=settings, on_secret=on_secret) as client:
@@ -64,7 +64,7 @@ async def _probe_card(client: AgentClient) -> str:
 
 
 async def _probe_mcp(client: AgentClient) -> str:
-    from scaffolder.agents.mcp import McpSession
+    from scaffolder.agents.discovery.mcp import McpSession
 
     path = client.connection.description_path
     async with McpSession(client, path) as session:

@@ -1,6 +1,6 @@
 """How an agent is shown who we are: one class for each kind of authentication, with nothing sent yet.
 
-`scaffolder.agents.connection` reads them from a connection; `scaffolder.agents.transport` puts them on requests.
+`scaffolder.agents.connection` reads them from a connection; `scaffolder.agents.http.transport` puts them on requests.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What agents offer: read from their descriptions, kept in the registry, held against workflows."""
