@@ -195,3 +195,16 @@ def test_a_request_that_must_not_be_sent_twice_is_not(live: Live, agents: Agents
     live.rest.call("POST", "/api/v2/dags/job/clearTaskInstances", json=body)
     run.wait()
     assert run.state == "success", why(run)
+
+
+def test_the_registry_learns_what_agents_offer_and_has_pages_for_it(live: Live, agents: Agents) -> None:
+    run = live.rest.trigger("discover_agent_apis", conf={"connections": ["demo_agent", "test_a2a"]})
+    assert live.rest.wait_for_run("discover_agent_apis", run) == "success"
+    [task] = live.rest.task_instances("discover_agent_apis", run)
+    log = "\n".join(live.rest.task_log("discover_agent_apis", run, task))
+    assert "demo_agent" in log
+    page = live.rest.request("GET", "/scaffolder/agents/demo_agent")
+    assert page.status_code == 200
+    assert "generateModels" in page.text
+    text = live.rest.request("GET", "/scaffolder/agents/test_a2a.md")
+    assert (text.status_code, "message:" in text.text) == (200, True)
