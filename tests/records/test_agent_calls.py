@@ -52,7 +52,7 @@ class ScriptedAgent:
     resendable: bool = False
     job_status: JobStatus = JobStatus(state="running")
     parts: tuple[str, ...] = ()
-    recovered: Answer | Job | None = None
+    recovered: Answer | Job | BaseException | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,6 +73,8 @@ class ScriptedAgent:
         return Answer(data={"parts": [answer.data for answer in answers]})
 
     async def recover(self, request: CallRequest, *, idempotency_key: str) -> Answer | Job | None:
+        if isinstance(self.recovered, BaseException):
+            raise self.recovered
         return self.recovered
 
     async def poll(self, handle: Mapping[str, Any]) -> JobStatus:
@@ -238,6 +240,16 @@ def test_an_agent_that_knows_the_request_is_believed(
         (AgentCallStatus.WAITING, None) if recovered is JOB else (AgentCallStatus.ANSWERED, "found")
     )
     assert not call.in_doubt
+
+
+def test_an_agent_that_cannot_tell_now_is_asked_by_the_next_try(step: Step) -> None:
+    agent = ScriptedAgent([IN_DOUBT, Answer(data="sent twice")], recovered=DOWN)
+    with pytest.raises(AgentUnavailableError, match="it is down"):
+        step.call(agent)
+    assert step.recorded()[0].in_doubt
+    agent.recovered = Answer(data="found")
+    assert step.call(agent).response == "found"
+    assert len(agent.keys) == 1
 
 
 # Replay

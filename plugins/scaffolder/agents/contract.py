@@ -206,7 +206,7 @@ class Agent(Protocol):
     async def recover(self, request: CallRequest, *, idempotency_key: str) -> Answer | Job | None:
         """Return what became of a request in doubt, where the agent can be asked; None where it can't, or has nothing.
 
-        It is called for requests only that can't be sent again.
+        It is called for requests only that can't be sent again. Raises TransientError where it may tell later.
         """
         ...
 

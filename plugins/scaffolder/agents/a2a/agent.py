@@ -23,7 +23,7 @@ from scaffolder.errors import (
     AgentRejectedError,
     AgentUnavailableError,
     LimitExceededError,
-    ScaffolderError,
+    PermanentError,
     TransientError,
 )
 
@@ -114,7 +114,10 @@ class A2aAgent:
         return await self._settle(reply, interface, request)
 
     async def recover(self, request: CallRequest, *, idempotency_key: str) -> Answer | Job | None:
-        """Look for the message among the agent's tasks; agents of 0.3 can't list theirs."""
+        """Look for the message among the agent's tasks; agents of 0.3 can't list theirs.
+
+        Raises TransientError where the agent is away: it may be able to tell later.
+        """
         interface = await self._choose_interface()
         found = await self._find_task(await self._open(interface), idempotency_key)
         if found is None:
@@ -195,7 +198,7 @@ class A2aAgent:
         try:
             task_id = await exchange.find_task(message_id, timeout_seconds=_LOOK_UP_SECONDS)
             return await exchange.get_task(task_id) if task_id else None
-        except ScaffolderError as error:
+        except PermanentError as error:
             log.info("Whether the agent has the message cannot be found out: %s", error)
             return None
 
