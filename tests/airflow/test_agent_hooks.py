@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,6 +106,24 @@ def test_the_type_of_a_connection_says_which_agent_it_opens(
     assert agent.conn_id == "agent"
     assert token not in json.dumps(dict(agent.identity))
     assert redact(f"Bearer {token}") == "Bearer ***"
+
+
+@pytest.mark.parametrize(
+    ("conn_type", "module", "extra"), [("a2a", "a2a", "a2a"), ("pydanticai", "pydantic_ai", "llm")]
+)
+def test_a_library_that_is_not_installed_is_named(
+    connections: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch, conn_type: str, module: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    connections(
+        "agent",
+        conn_type=conn_type,
+        host="https://a",
+        password=TOKEN,
+        extra={"model": "openai:gpt-5"} if extra == "llm" else {},
+    )
+    with pytest.raises(AgentConfigurationError, match=rf"pip install 'airflow-scaffolder\[{extra}\]'"):
+        open_agent("agent", settings=settings, records=None)
 
 
 @pytest.mark.parametrize("way", ["hook", "task", "triggerer"])

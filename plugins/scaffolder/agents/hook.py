@@ -202,16 +202,27 @@ def _make_agent(
     parsed: AgentConnection | LlmConnection, *, settings: Settings, endpoints: EndpointRegistry | None
 ) -> Agent:
     if not isinstance(parsed, AgentConnection):
+        _require("pydantic_ai", parsed.conn_id, extra="llm")
         from scaffolder.agents.llm import LlmAgent
 
         return LlmAgent(parsed, settings=settings, on_secret=mask_secret)
     if parsed.conn_type == "a2a":
+        _require("a2a", parsed.conn_id, extra="a2a")
         from scaffolder.agents.a2a import A2aAgent
 
         return A2aAgent(parsed, settings=settings, on_secret=mask_secret)
     from scaffolder.agents.rest.agent import RestAgent
 
     return RestAgent(parsed, settings=settings, endpoints=endpoints, on_secret=mask_secret)
+
+
+def _require(module: str, conn_id: str, *, extra: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise AgentConfigurationError(
+            f"connection {conn_id!r} needs what is not installed: pip install 'airflow-scaffolder[{extra}]'"
+        )
 
 
 def _open_registry(records: ProjectRecords, settings: Settings) -> EndpointRegistry:
