@@ -50,9 +50,11 @@ class ScriptedAgent:
     identity: Mapping[str, Any] = field(default_factory=lambda: {"url": "http://agent"})
     keys: list[str] = field(default_factory=list)
     resendable: bool = False
-    job_status: JobStatus = JobStatus(state="running")
+    job_status: JobStatus | BaseException = JobStatus(state="running")
     parts: tuple[str, ...] = ()
     recovered: Answer | Job | BaseException | None = None
+    preparing: list[BaseException] = field(default_factory=list)
+    cancelling: BaseException | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -61,6 +63,8 @@ class ScriptedAgent:
         pass
 
     async def prepare(self, request: CallRequest) -> CallRequest:
+        if self.preparing:
+            raise self.preparing.pop(0)
         return request
 
     def can_resend(self, request: CallRequest) -> bool:
@@ -78,6 +82,8 @@ class ScriptedAgent:
         return self.recovered
 
     async def poll(self, handle: Mapping[str, Any]) -> JobStatus:
+        if isinstance(self.job_status, BaseException):
+            raise self.job_status
         return self.job_status
 
     async def fetch_result(self, handle: Mapping[str, Any]) -> Answer:
@@ -85,6 +91,8 @@ class ScriptedAgent:
 
     async def cancel(self, handle: Mapping[str, Any]) -> None:
         self.keys.append(f"cancel {handle['url']}")
+        if self.cancelling:
+            raise self.cancelling
 
     def _ask(self, name: str) -> Callable[[], Awaitable[Answer]]:
         async def ask() -> Answer:
@@ -177,6 +185,13 @@ def test_waits_count_as_tries(step: Step) -> None:
         step.call(agent, tries=step.settings.agent_tries - 1)
 
 
+def test_back_off_that_is_longer_than_a_worker_waits_is_left_to_the_operator_too(step: Step) -> None:
+    step.settings = replace(step.settings, agent_backoff_seconds=100, agent_max_wait_seconds=0)
+    with pytest.raises(AgentWaitError) as caught:
+        step.call(ScriptedAgent([DOWN]))
+    assert 50 <= (caught.value.retry_after_seconds or 0) <= 150
+
+
 def test_a_wait_of_weeks_fails_and_says_so(step: Step) -> None:
     agent = ScriptedAgent([AgentRateLimitedError("slowly", retry_after_seconds=10**7)])
     with pytest.raises(AgentRejectedError, match="left alone for 10000000 s; accepted are up to 86400"):
@@ -243,6 +258,7 @@ def test_an_agent_that_knows_the_request_is_believed(
 
 
 def test_an_agent_that_cannot_tell_now_is_asked_by_the_next_try(step: Step) -> None:
+    step.settings = replace(step.settings, agent_circuit_failures=100)
     agent = ScriptedAgent([IN_DOUBT, Answer(data="sent twice")], recovered=DOWN)
     with pytest.raises(AgentUnavailableError, match="it is down"):
         step.call(agent)
@@ -250,6 +266,58 @@ def test_an_agent_that_cannot_tell_now_is_asked_by_the_next_try(step: Step) -> N
     agent.recovered = Answer(data="found")
     assert step.call(agent).response == "found"
     assert len(agent.keys) == 1
+
+
+def test_what_became_of_it_may_be_bad_news_and_is_settled_then(step: Step) -> None:
+    agent = ScriptedAgent([IN_DOUBT, Answer(data="new")], recovered=AgentJobError("it failed there"))
+    with pytest.raises(AgentJobError):
+        step.call(agent)
+    call = step.recorded()[0]
+    assert (call.error, call.in_doubt, call.is_settled) == ("it failed there", False, True)
+    agent.recovered = None
+    assert step.call(agent).response == "new"
+    assert agent.keys[0] != agent.keys[1]
+
+
+def test_a_mistake_after_sending_leaves_the_request_in_doubt(step: Step) -> None:
+    with pytest.raises(ZeroDivisionError):
+        step.call(ScriptedAgent([ZeroDivisionError()]))
+    with pytest.raises(AgentFateUnknownError):
+        step.call(ScriptedAgent())
+
+
+def test_a_person_who_sends_a_request_in_doubt_again_sends_the_same_key(step: Step) -> None:
+    agent = ScriptedAgent([IN_DOUBT, Answer(data=1)])
+    with pytest.raises(AgentFateUnknownError, match="Idempotency-Key"):
+        step.call(agent)
+    step.call(agent)
+    assert agent.keys[0] == agent.keys[1]
+
+
+@pytest.mark.parametrize("end", [Answer(data={"n": "x"}), AgentRejectedError("no")])
+def test_what_is_known_for_good_is_asked_again_with_another_key(step: Step, end: Any) -> None:
+    agent = ScriptedAgent([end, Answer(data={"n": 1})])
+    request = replace(ASK, output_schema={"properties": {"n": {"type": "integer"}}})
+    with pytest.raises(ScaffolderError):
+        step.call(agent, request)
+    step.call(agent, request)
+    step.call(agent, request, replay="never")
+    assert len(set(agent.keys)) == 3
+    assert step.recorded()[0].idempotency_key == agent.keys[-1]
+
+
+def test_an_agent_that_is_away_when_a_call_is_prepared_is_tried_again_and_counted(step: Step) -> None:
+    step.settings = replace(step.settings, agent_circuit_failures=2)
+    assert step.call(ScriptedAgent(preparing=[DOWN])).attempts == 1
+    with pytest.raises(AgentWaitError, match="has failed 2 times in a row"):
+        step.call(ScriptedAgent(preparing=[DOWN, DOWN, DOWN]), replay="never")
+
+
+def test_an_answer_that_is_refused_is_paid_for(step: Step) -> None:
+    answer = Answer(data=1, usage=Usage(input_tokens=7, model="gpt"), refusal="it doesn't fit")
+    with pytest.raises(AgentAnswerError, match="doesn't fit"):
+        step.call(ScriptedAgent([answer]))
+    assert step.recorded()[0].input_tokens == 7
 
 
 # Replay
@@ -337,6 +405,21 @@ def test_a_job_that_the_step_no_longer_asks_for_is_cancelled(step: Step) -> None
     second = step.call(agent, replace(ASK, body={"document": "y"}))
     assert agent.keys == [str(first.id), "cancel /jobs/1", str(second.id)]
     assert [call.status for call in step.recorded()] == [AgentCallStatus.FAILED, AgentCallStatus.ANSWERED]
+
+
+def test_a_job_that_cannot_be_cancelled_does_not_keep_the_step_from_asking(step: Step) -> None:
+    agent = ScriptedAgent([JOB, Answer(data=1)], cancelling=AgentRejectedError("405"))
+    step.call(agent)
+    assert step.call(agent, replace(ASK, body={"document": "y"})).response == 1
+
+
+def test_a_job_that_cannot_be_asked_after_fails_once(step: Step) -> None:
+    agent = ScriptedAgent([JOB, Answer(data=1)])
+    step.call(agent)
+    agent.job_status = AgentAnswerError("no state there")
+    with pytest.raises(AgentAnswerError):
+        step.call(agent)
+    assert step.call(agent).response == 1
 
 
 def test_an_agent_that_is_away_when_the_result_is_fetched_loses_nothing(step: Step) -> None:
@@ -429,6 +512,22 @@ def test_a_whole_run_with_parts_is_replayed(step: Step, records: ProjectRecords)
     assert again.response == first.response
 
 
+def test_tries_are_those_of_each_part(step: Step) -> None:
+    script = [answer for name in "abcde" for answer in (AgentRateLimitedError("slowly"), Answer(data=name))]
+    assert step.call(ScriptedAgent(script, parts=tuple("abcde"))).response == {"parts": list("abcde")}
+
+
+def test_a_part_in_doubt_is_not_sent_again_where_the_step_says_so(step: Step) -> None:
+    agent = ScriptedAgent([IN_DOUBT, Answer(data="m")], parts=("manifest",), resendable=True)
+    with pytest.raises(AgentFateUnknownError):
+        step.call(agent, replace(ASK, resend="never"))
+
+
+def test_a_call_with_parts_costs_what_its_parts_cost(step: Step) -> None:
+    step.call(ScriptedAgent(parts=("manifest", "files")))
+    assert sum(call.cost or 0 for call in step.recorded()) == 1
+
+
 # Budget
 
 
@@ -469,6 +568,11 @@ def test_money_cannot_be_limited_without_a_price(step: Step) -> None:
     with pytest.raises(BudgetExceededError, match=r"none of \['other'\] has a price in SCAFFOLDER_AGENT_PRICES"):
         step.call(agent, budget=Budget(cost=Decimal(1)))
     assert agent.keys == []
+
+
+def test_the_price_of_a_model_is_found_without_its_provider(step: Step) -> None:
+    usage = Usage(input_tokens=1_000_000, model="openai:gpt")
+    assert step.call(ScriptedAgent([Answer(data=1, usage=usage)])).cost == 2
 
 
 def test_a_call_may_have_a_price_of_its_own(step: Step) -> None:
@@ -543,6 +647,13 @@ def test_half_open_lets_one_through_whose_answer_closes_it(broken: Step, connect
     ).fetchall()
     assert moves[0] == ("closed", "open")
     assert moves[-1] == ("half_open", "closed")
+
+
+def test_half_open_lets_all_parts_of_one_call_through(broken: Step, connection: psycopg.Connection[Any]) -> None:
+    connection.execute("UPDATE agent_circuit SET retry_at = now()")
+    agent = ScriptedAgent([AgentRateLimitedError("slowly"), Answer(data=1)], parts=("manifest", "files"))
+    broken.call(agent)
+    assert broken.records.agent_calls.try_circuit("scripted", seconds=60).state is CircuitState.CLOSED
 
 
 def test_half_open_is_open_again_after_one_failure(broken: Step, connection: psycopg.Connection[Any]) -> None:

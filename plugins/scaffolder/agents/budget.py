@@ -52,7 +52,7 @@ class Price:
     output: Decimal | None = None
     call: Decimal | None = None
 
-    def of(self, usage: Usage | None) -> Decimal | None:
+    def of(self, usage: Usage | None) -> Decimal:
         """Return the cost of one answered call."""
         tokens = usage or Usage()
         return (
@@ -75,8 +75,12 @@ class PriceTable:
         self._prices = {name: _read_price(name, entry) for name, entry in data.items()}
 
     def find(self, *names: str | None) -> Price | None:
-        """Return the price of the first of `names` (models, connections) that has one."""
-        return next((self._prices[name] for name in names if name in self._prices), None)
+        """Return the price of the first of `names` (models, connections) that has one.
+
+        A model's is found with its provider (``openai:gpt-5``) and without.
+        """
+        candidates = [one for name in names if name for one in (name, name.rpartition(":")[2])]
+        return next((self._prices[name] for name in candidates if name in self._prices), None)
 
     def charge(self, usage: Usage | None, *names: str | None) -> Charge:
         """Return what one answer has consumed; its model comes before `names`."""

@@ -135,12 +135,16 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A complete answer: plain JSON data, None where there is none. `warnings` are sentences for the log."""
+    """A complete answer: plain JSON data, None where there is none. `warnings` are sentences for the log.
+
+    `refusal` is why it can't be used, where it was paid for all the same.
+    """
 
     data: Any
     status: int | None = None
     usage: Usage | None = None
     warnings: tuple[str, ...] = ()
+    refusal: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

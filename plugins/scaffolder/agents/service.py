@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -16,29 +14,29 @@ from uuid import UUID, uuid5
 
 from scaffolder.agents.budget import Budget, PriceTable, check_budget
 from scaffolder.agents.contract import Agent, Answer, CallRequest, Job, Replay
+from scaffolder.agents.retrying import Retrying
 from scaffolder.config import Settings
 from scaffolder.errors import (
     AgentAnswerError,
-    AgentCircuitOpenError,
     AgentConfigurationError,
     AgentFateUnknownError,
     AgentJobError,
     AgentRejectedError,
-    AgentUnavailableError,
-    AgentWaitError,
     BudgetExceededError,
     LimitExceededError,
+    PermanentError,
     RecordsUnavailableError,
     ScaffolderError,
     TransientError,
 )
 from scaffolder.json_schema import SchemaError, find_violations
+from scaffolder.records.agent_calls import FREE
 from scaffolder.records.models import AgentCall, AgentCallStatus, Charge
 from scaffolder.records.store import ProjectRecords
 
 log = logging.getLogger(__name__)
 
-# How a request is sent, paged and polled doesn't change what is asked.
+# How a request is sent doesn't change what is asked.
 _MATTERS: Final = (
     "operation",
     "method",
@@ -46,6 +44,7 @@ _MATTERS: Final = (
     "parameters",
     "body",
     "pages",
+    "job",
     "prompt",
     "system_prompt",
     "model",
@@ -66,7 +65,7 @@ class _Entry:
     part_of: UUID | None = None
 
 
-async def _find_nothing() -> None:
+async def _find_nothing(_: str) -> None:
     return None
 
 
@@ -93,13 +92,13 @@ class AgentCalls:
         self._replay = replay
         self._budget = budget or Budget()
         self._prices = PriceTable(settings.agent_prices)
-        self._tries = tries
+        self._retrying = Retrying(self._calls, agent.conn_id, settings=settings, tries=tries)
 
     async def call(self, request: CallRequest) -> AgentCall:
         """Return the recorded call: ``answered``, or ``waiting`` where the agent has accepted a long job.
 
         The Idempotency-Key is the same for every try of one request, another for each step and run, and another again
-        where the job that it led to has failed or was cancelled.
+        where what it led to is known for good: an answer, a refusal, a job that failed.
         Raises a PermanentError, a TransientError that another try of the task may get over, or AgentWaitError where
         the agent asks for a wait that is longer than the setting ``agent_max_wait_seconds``. The record has the reason.
         """
@@ -116,17 +115,17 @@ class AgentCalls:
         if replayed := self._find_replay(entry, found):
             return replayed
         self._check_price(request)
-        request = await self._agent.prepare(request)
+        prepared = await self._retrying.do(lambda: self._agent.prepare(request))
         await self._cancel_superseded(entry)
-        key = _idempotency_key(entry, found)
-        parts = _Parts(self, entry)
+        may_resend = prepared.resend == "always" or (prepared.resend == "auto" and self._agent.can_resend(prepared))
+        parts = _Parts(self, entry, may_resend=may_resend)
         answer = await self._send(
             entry,
             found,
-            lambda: self._agent.call(request, idempotency_key=key, ledger=parts),
-            recover=lambda: self._agent.recover(request, idempotency_key=key),
-            may_resend=self._may_resend(request),
-            check=lambda answer: self._check_answer(answer, request),
+            lambda key: self._agent.call(prepared, idempotency_key=key, ledger=parts),
+            recover=lambda key: self._agent.recover(prepared, idempotency_key=key),
+            may_resend=may_resend,
+            check=lambda answer: self._check_answer(answer, prepared),
             parts=parts,
         )
         if isinstance(answer, Job):
@@ -141,21 +140,17 @@ class AgentCalls:
         if call.status is not AgentCallStatus.WAITING or call.job is None:
             raise AgentJobError(f"agent call {call_id} is {call.status}; accepted is one that waits for its job")
         handle = call.job["handle"]
-        while True:
-            started = time.monotonic()
-            try:
-                answer = await self._agent.fetch_result(handle)
-                break
-            except TransientError as error:
-                await self._back_off(error)
-            except ScaffolderError as error:
-                self._calls.fail(call_id, error=str(error), latency_ms=None)
-                raise
+        started = time.monotonic()
+        try:
+            answer = await self._retrying.do(lambda: self._agent.fetch_result(handle))
+        except PermanentError as error:
+            self._calls.fail(call_id, error=str(error), latency_ms=None, is_settled=True)
+            raise
         charge = self._charge(answer)
         try:
             self._check_answer(answer, request)
         except ScaffolderError as error:
-            self._calls.fail(call_id, error=str(error), latency_ms=None, charge=charge)
+            self._calls.fail(call_id, error=str(error), latency_ms=None, charge=charge, is_settled=True)
             raise
         _log_warnings(answer)
         self._calls.answer(
@@ -171,21 +166,24 @@ class AgentCalls:
         """Record that a job brought nothing, cancel it where it isn't over, and raise AgentJobError."""
         call = self._calls.get(call_id)
         error = AgentJobError(f"the job of agent {self._agent.conn_id!r} brought nothing: {reason}")
-        self._calls.fail(call_id, error=str(error), latency_ms=None)
-        if call.job is not None and not is_over:
-            try:
-                await self._agent.cancel(call.job["handle"])
-            except ScaffolderError as failure:
-                log.warning("The job could not be cancelled: %s", failure)
+        self._calls.fail(call_id, error=str(error), latency_ms=None, is_settled=True)
+        if not is_over:
+            await self._cancel(call)
         raise error
 
     async def _is_under_way(self, call: AgentCall) -> bool:
         """Say whether the job of an earlier try can still bring something; it was cancelled where that was marked."""
         if call.job is None:
             return False
-        status = await self._agent.poll(call.job["handle"])
+        handle = call.job["handle"]
+        try:
+            status = await self._retrying.do(lambda: self._agent.poll(handle))
+        except PermanentError as error:
+            self._calls.fail(call.id, error=str(error), latency_ms=None, is_settled=True)
+            raise
         if status.state == "failed":
             log.info("The job of the try before brings nothing any more: %s", status.note)
+            self._calls.fail(call.id, error=f"its job: {status.note}", latency_ms=None, is_settled=True)
         return status.state != "failed"
 
     async def _cancel_superseded(self, entry: _Entry) -> None:
@@ -193,8 +191,18 @@ class AgentCalls:
         for call in self._calls.list_waiting(self._generated_project_id, step_id=self._step_id):
             if call.id != entry.id and call.job is not None and call.connection == self._agent.conn_id:
                 log.info("Cancelling the job of agent call %s: the step asks for something else now", call.id)
-                await self._agent.cancel(call.job["handle"])
-                self._calls.fail(call.id, error="the step asks for something else now", latency_ms=None)
+                await self._cancel(call)
+                self._calls.fail(
+                    call.id, error="the step asks for something else now", latency_ms=None, is_settled=True
+                )
+
+    async def _cancel(self, call: AgentCall) -> None:
+        if call.job is None:
+            return
+        try:
+            await self._agent.cancel(call.job["handle"])
+        except ScaffolderError as error:
+            log.warning("The job of agent call %s could not be cancelled: %s", call.id, error)
 
     # Replay
 
@@ -225,23 +233,19 @@ class AgentCalls:
         self,
         entry: _Entry,
         found: AgentCall | None,
-        send: Callable[[], Awaitable[Answer | Job]],
+        send: Callable[[str], Awaitable[Answer | Job]],
         *,
         may_resend: bool,
-        recover: Callable[[], Awaitable[Answer | Job | None]] = _find_nothing,
+        recover: Callable[[str], Awaitable[Answer | Job | None]] = _find_nothing,
         check: Callable[[Answer], None] | None = None,
         parts: _Parts | None = None,
     ) -> Answer | Job:
         """Send until there is an answer, the tries are used up, or somebody else has to wait."""
-        started = time.monotonic()
         if found and found.in_doubt and not may_resend:
-            recovered = await recover()
-            if recovered is None:
-                self._give_up(entry, "an earlier try was interrupted after it was sent")
-            self._finish_entry(entry, recovered, started, check)
-            return recovered
+            reason = "an earlier try was interrupted after it was sent"
+            return await self._settle_doubt(entry, recover, found.idempotency_key, check, reason)
         while True:
-            await self._pass_circuit()
+            await self._retrying.pass_circuit()
             check_budget(
                 self._calls,
                 self._generated_project_id,
@@ -249,51 +253,76 @@ class AgentCalls:
                 budget=self._budget,
                 settings=self._settings,
             )
-            self._begin(entry)
+            key = self._begin(entry)
             started = time.monotonic()
             with self._recording_end(entry, started, parts):
                 try:
-                    answer = await send()
+                    answer = await send(key)
                 except RecordsUnavailableError:
                     raise
                 except TransientError as error:
-                    in_parts = parts is not None and parts.last is not None
+                    failure, in_parts = error, parts is not None and parts.last is not None
                     in_doubt = not in_parts and getattr(error, "in_doubt", False)
                     self._calls.fail(
                         entry.id, error=str(error), latency_ms=_milliseconds_since(started), in_doubt=in_doubt
                     )
                     if in_parts:
                         raise
-                    self._strain_circuit(error)
-                    failure = error
+                    self._retrying.strain_circuit(error)
                     if in_doubt and not may_resend:
-                        recovered = await recover()
-                        if recovered is None:
-                            self._give_up(entry, str(error), cause=error)
-                        self._finish_entry(entry, recovered, started, check)
-                        return recovered
+                        return await self._settle_doubt(entry, recover, key, check, str(error), cause=error)
                 else:
-                    self._finish_entry(entry, answer, started, check)
+                    self._finish_entry(entry, answer, started, check, parts)
                     return answer
-            await self._back_off(failure)
+            await self._retrying.back_off(failure)
+
+    async def _settle_doubt(
+        self,
+        entry: _Entry,
+        recover: Callable[[str], Awaitable[Answer | Job | None]],
+        key: str,
+        check: Callable[[Answer], None] | None,
+        reason: str,
+        *,
+        cause: BaseException | None = None,
+    ) -> Answer | Job:
+        """Return what became of a request in doubt. Raises AgentFateUnknownError where the agent can't tell."""
+        started = time.monotonic()
+        try:
+            recovered = await self._retrying.do(lambda: recover(key))
+        except PermanentError as error:
+            self._calls.fail(entry.id, error=str(error), latency_ms=None, is_settled=True)
+            raise
+        if recovered is not None:
+            self._finish_entry(entry, recovered, started, check, None)
+            return recovered
+        unknown = AgentFateUnknownError(
+            f"nobody knows whether agent {self._agent.conn_id!r} has acted upon {entry.operation!r}, which must not be "
+            f"sent twice: {reason}. Look there (Idempotency-Key {key}); then clear the task to send it again, or let "
+            "the step say resend: always"
+        )
+        # The next try is a person's decision, so it isn't in doubt any more.
+        self._calls.fail(entry.id, error=str(unknown), latency_ms=None)
+        raise unknown from cause
 
     def make_part(self, call: _Entry, name: str, request: Any) -> _Entry:
         """Return the row of one part of `call`."""
         digest = _digest(self._agent.identity, [name, request])
         return _Entry(id=uuid5(call.id, digest), operation=f"{call.operation}: {name}", digest=digest, part_of=call.id)
 
-    async def send_part(self, entry: _Entry, send: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def send_part(self, entry: _Entry, send: Callable[[], Awaitable[Answer]], *, may_resend: bool) -> Answer:
         """Return the answer of a part, from the records or by sending. See `scaffolder.agents.contract.Ledger`."""
         found = self._calls.find(entry.id)
         if replayed := self._find_replay(entry, found):
             return Answer(data=replayed.response, status=replayed.http_status)
-        answer = await self._send(entry, found, send, may_resend=True)
+        answer = await self._send(entry, found, lambda _: send(), may_resend=may_resend)
         if isinstance(answer, Job):
             raise AgentAnswerError(f"agent {self._agent.conn_id!r} made a job of {entry.operation!r}, a part of a call")
+        self._retrying.start_again()
         return answer
 
-    def _begin(self, entry: _Entry) -> None:
-        self._calls.begin(
+    def _begin(self, entry: _Entry) -> str:
+        return self._calls.begin(
             entry.id,
             generated_project_id=self._generated_project_id,
             step_id=self._step_id,
@@ -304,9 +333,14 @@ class AgentCalls:
         )
 
     def _finish_entry(
-        self, entry: _Entry, answer: Answer | Job, started: float, check: Callable[[Answer], None] | None
+        self,
+        entry: _Entry,
+        answer: Answer | Job,
+        started: float,
+        check: Callable[[Answer], None] | None,
+        parts: _Parts | None,
     ) -> None:
-        self._close_circuit()
+        self._retrying.close_circuit()
         latency_ms = _milliseconds_since(started)
         if isinstance(answer, Job):
             job = {
@@ -316,12 +350,13 @@ class AgentCalls:
             }
             self._calls.wait(entry.id, job=job, latency_ms=latency_ms)
             return
-        charge = self._charge(answer)
+        # The parts have been paid for by themselves.
+        charge = FREE if parts and parts.last else self._charge(answer)
         if check is not None:
             try:
                 check(answer)
             except ScaffolderError as error:
-                self._calls.fail(entry.id, error=str(error), latency_ms=latency_ms, charge=charge)
+                self._calls.fail(entry.id, error=str(error), latency_ms=latency_ms, charge=charge, is_settled=True)
                 raise
         _log_warnings(answer)
         self._calls.answer(
@@ -339,93 +374,24 @@ class AgentCalls:
             self._record_failure(entry, str(error), started, in_doubt=False)
             if parts and parts.last and isinstance(error, AgentAnswerError):
                 # It was the last part that could not be used: whoever clears the task wants another.
-                self._calls.fail(parts.last, error=str(error), latency_ms=None)
-            if not isinstance(error, AgentFateUnknownError | BudgetExceededError | AgentCircuitOpenError):
-                self._close_circuit()  # it has answered, if only to refuse
+                self._calls.fail(parts.last, error=str(error), latency_ms=None, is_settled=True)
+            self._retrying.end_probe()
             raise
-        except BaseException as error:  # also a task that is told to stop, in the middle of it
-            self._record_failure(entry, type(error).__name__, started, in_doubt=not isinstance(error, Exception))
+        except BaseException as error:  # a mistake of ours, or a task that is told to stop: it may have been sent
+            self._record_failure(entry, type(error).__name__, started, in_doubt=True)
             raise
 
     def _record_failure(self, entry: _Entry, reason: str, started: float, *, in_doubt: bool) -> None:
         recorded = self._calls.get(entry.id)
         if recorded.status is AgentCallStatus.PENDING:
-            self._calls.fail(entry.id, error=reason, latency_ms=_milliseconds_since(started), in_doubt=in_doubt)
-
-    def _may_resend(self, request: CallRequest) -> bool:
-        return request.resend == "always" or (request.resend == "auto" and self._agent.can_resend(request))
-
-    def _give_up(self, entry: _Entry, reason: str, *, cause: BaseException | None = None) -> NoReturn:
-        error = AgentFateUnknownError(
-            f"nobody knows whether agent {self._agent.conn_id!r} has acted upon {entry.operation!r}, which must not be "
-            f"sent twice: {reason}. Look there; then clear the task to send it again, or let the step say resend: "
-            "always"
-        )
-        # The next try is a person's decision, so it isn't in doubt any more.
-        self._calls.fail(entry.id, error=str(error), latency_ms=None, in_doubt=False)
-        raise error from cause
-
-    # Waiting
-
-    async def _back_off(self, error: TransientError) -> None:
-        """Wait before the next try; raise `error` where there is none, AgentWaitError where a worker is too dear."""
-        self._tries += 1
-        asked = error.retry_after_seconds or 0.0
-        if asked > self._settings.agent_max_deferral_seconds:
-            raise AgentRejectedError(
-                f"{error}. It wants to be left alone for {asked:.0f} s; accepted are up to "
-                f"{self._settings.agent_max_deferral_seconds} (SCAFFOLDER_AGENT_MAX_DEFERRAL_SECONDS)"
-            ) from error
-        if self._tries >= self._settings.agent_tries:
-            raise error
-        if asked > self._settings.agent_max_wait_seconds:
-            raise AgentWaitError(str(error), retry_after_seconds=asked, tries=self._tries) from error
-        # Exponential, with jitter: those that failed together don't come back together.
-        jitter = random.uniform(0.5, 1.5)  # noqa: S311  # no secret
-        delay = min(
-            self._settings.agent_backoff_seconds * 2 ** (self._tries - 1) * jitter,
-            self._settings.agent_max_wait_seconds,
-        )
-        delay = max(delay, asked)
-        log.warning("%s. Try %s of %s comes in %.1f s", error, self._tries + 1, self._settings.agent_tries, delay)
-        await asyncio.sleep(delay)
-
-    async def _pass_circuit(self) -> None:
-        while True:
-            circuit = self._calls.try_circuit(self._agent.conn_id, seconds=self._settings.agent_circuit_seconds)
-            if circuit.wait_seconds <= 0:
-                return
-            await self._back_off(
-                AgentCircuitOpenError(
-                    f"agent {self._agent.conn_id!r} has failed {circuit.failures} times in a row, last: "
-                    f"{circuit.reason}; no call is let through for {circuit.wait_seconds:.0f} s",
-                    retry_after_seconds=circuit.wait_seconds,
-                )
-            )
-
-    def _strain_circuit(self, error: TransientError) -> None:
-        if not isinstance(error, AgentUnavailableError):
-            return
-        circuit = self._calls.strain_circuit(
-            self._agent.conn_id,
-            failures=self._settings.agent_circuit_failures,
-            seconds=self._settings.agent_circuit_seconds,
-            reason=str(error),
-        )
-        if circuit.wait_seconds > 0:
-            log.warning(
-                "The circuit breaker of agent %r is open after %s failures in a row",
-                self._agent.conn_id,
-                circuit.failures,
-            )
-
-    def _close_circuit(self) -> None:
-        if self._calls.close_circuit(self._agent.conn_id):
-            log.info("The circuit breaker of agent %r is closed again", self._agent.conn_id)
+            latency_ms = _milliseconds_since(started)
+            self._calls.fail(entry.id, error=reason, latency_ms=latency_ms, in_doubt=in_doubt, is_settled=not in_doubt)
 
     # Answers and what they cost
 
     def _check_answer(self, answer: Answer, request: CallRequest) -> None:
+        if answer.refusal:
+            raise AgentAnswerError(answer.refusal)
         files = answer.data.get("files") if isinstance(answer.data, dict) else None
         if isinstance(files, list) and len(files) > self._settings.max_agent_files:
             raise LimitExceededError(
@@ -465,24 +431,21 @@ class AgentCalls:
 class _Parts:
     """The ledger of one call's parts. `last` is the one asked last."""
 
-    def __init__(self, calls: AgentCalls, entry: _Entry) -> None:
+    def __init__(self, calls: AgentCalls, entry: _Entry, *, may_resend: bool) -> None:
         self._calls = calls
         self._entry = entry
+        self._may_resend = may_resend
         self.last: UUID | None = None
 
     async def part(self, name: str, request: Any, send: Callable[[], Awaitable[Answer]]) -> Answer:
         part = self._calls.make_part(self._entry, name, request)
         self.last = part.id
-        return await self._calls.send_part(part, send)
+        return await self._calls.send_part(part, send, may_resend=self._may_resend)
 
 
 def _log_warnings(answer: Answer) -> None:
     for warning in answer.warnings:
         log.warning("%s", warning)
-
-
-def _idempotency_key(entry: _Entry, found: AgentCall | None) -> str:
-    return str(uuid5(entry.id, json.dumps(found.job["handle"], sort_keys=True)) if found and found.job else entry.id)
 
 
 def _digest(identity: Any, request: Any) -> str:

@@ -140,6 +140,11 @@ class AgentApiCallOperator(StepOperator):
         """Take the result of a long job; `event` is that of `AgentJobTrigger`."""
         return self.run_step(context, lambda step: self._finish_job(step, context, event, UUID(call_id)))
 
+    def fetch_again(self, context: Context, event: Any = None, *, tries: int, call_id: str) -> dict[str, Any]:
+        """Take the result of a long job that is done, after a wait that the agent has asked for."""
+        done = {"state": "done"}
+        return self.run_step(context, lambda step: self._finish_job(step, context, done, UUID(call_id), tries=tries))
+
     def _call(self, step: Step, context: Context, *, tries: int) -> dict[str, Any]:
         request = self._read_request(step, context)
         conn_id = str(self.evaluate(self.agent_conn_id, step, context))
@@ -147,22 +152,26 @@ class AgentApiCallOperator(StepOperator):
         try:
             call = asyncio.run(self._ask(step, conn_id, lambda calls: calls.call(request), tries=tries))
         except AgentWaitError as error:
-            self._wait(error)
+            self._wait(error, "call_again", {})
         if call.status == "waiting":
             self._await_job(call, conn_id)
         return self._report(call)
 
-    def _finish_job(self, step: Step, context: Context, event: Mapping[str, Any], call_id: UUID) -> dict[str, Any]:
+    def _finish_job(
+        self, step: Step, context: Context, event: Mapping[str, Any], call_id: UUID, *, tries: int = 0
+    ) -> dict[str, Any]:
         request = self._read_request(step, context)
         conn_id = str(self.evaluate(self.agent_conn_id, step, context))
 
         async def finish(calls: AgentCalls) -> AgentCall:
             if event["state"] != "done":
-                reason = str(event.get("note") or event["state"])
-                await calls.fail_job(call_id, reason=reason, is_over=event["state"] == "failed")
+                await calls.fail_job(call_id, reason=_explain(event), is_over=event["state"] == "failed")
             return await calls.finish(call_id, request)
 
-        return self._report(asyncio.run(self._ask(step, conn_id, finish)))
+        try:
+            return self._report(asyncio.run(self._ask(step, conn_id, finish, tries=tries)))
+        except AgentWaitError as error:
+            self._wait(error, "fetch_again", {"call_id": str(call_id)})
 
     async def _ask(
         self, step: Step, conn_id: str, work: Callable[[AgentCalls], Awaitable[AgentCall]], *, tries: int = 0
@@ -184,15 +193,15 @@ class AgentApiCallOperator(StepOperator):
             )
             return await work(calls)
 
-    def _wait(self, error: AgentWaitError) -> NoReturn:
+    def _wait(self, error: AgentWaitError, method_name: str, kwargs: dict[str, Any]) -> NoReturn:
         from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 
         seconds = error.retry_after_seconds or 0.0
         self.log.warning("%s. Waiting for %.0f s without a worker", error, seconds)
         self.defer(
             trigger=TimeDeltaTrigger(timedelta(seconds=seconds)),
-            method_name="call_again",
-            kwargs={"tries": error.tries},
+            method_name=method_name,
+            kwargs={"tries": error.tries, **kwargs},
         )
 
     def _await_job(self, call: AgentCall, conn_id: str) -> NoReturn:
@@ -249,6 +258,13 @@ def _read_rule(kind: type[Rule], name: str, value: Any) -> Rule | None:
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         raise AgentConfigurationError(f"{name} is {value!r}: {'; '.join(problems)}") from error
+
+
+def _explain(event: Mapping[str, Any]) -> str:
+    note = str(event.get("note") or "")
+    if event["state"] == "timeout":
+        return f"it was not over within its timeout_seconds{f' ({note})' if note else ''}"
+    return note or str(event["state"])
 
 
 def _small_values(response: Any) -> dict[str, Any]:

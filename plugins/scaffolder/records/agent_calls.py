@@ -29,9 +29,12 @@ class AgentCallRecords(RecordsAccess):
         operation: str,
         request_digest: str,
         part_of: UUID | None = None,
-    ) -> None:
-        """Record that a call is about to be sent, which puts it in doubt. The same id again is one more attempt."""
-        self._execute(
+    ) -> str:
+        """Record that a call is about to be sent, which puts it in doubt, and return its Idempotency-Key.
+
+        The same id again is one more attempt: with the same key, or with another where the one before is settled.
+        """
+        row = self._fetch_one(
             statements.UPSERT_AGENT_CALL,
             {
                 "id": call_id,
@@ -43,6 +46,7 @@ class AgentCallRecords(RecordsAccess):
                 "request_digest": request_digest,
             },
         )
+        return str(row["idempotency_key"] if row else call_id)
 
     def answer(
         self, call_id: UUID, *, http_status: int | None, response: Any, latency_ms: int, charge: Charge = FREE
@@ -64,10 +68,20 @@ class AgentCallRecords(RecordsAccess):
         error: str,
         latency_ms: int | None,
         in_doubt: bool = False,
+        is_settled: bool = False,
         charge: Charge = FREE,
     ) -> None:
-        """Record that a call brought no usable answer; `in_doubt` where it may have been acted upon."""
-        values = {"id": call_id, "error": as_text(error), "latency_ms": latency_ms, "in_doubt": in_doubt}
+        """Record that a call brought no usable answer.
+
+        It is `in_doubt` where it may have been acted upon, settled where the same would come of it again.
+        """
+        values = {
+            "id": call_id,
+            "error": as_text(error),
+            "latency_ms": latency_ms,
+            "in_doubt": in_doubt,
+            "is_settled": is_settled,
+        }
         self._execute(statements.UPDATE_AGENT_CALL_TO_FAILED, values | vars(charge))
 
     def replay(

@@ -85,6 +85,9 @@ class A2aAgent:
         """Check the message and the agent's card. Raises AgentRejectedError and AgentConfigurationError."""
         if request.message is None:
             raise AgentRejectedError(f"{self._name} takes a message; given is {request.subject!r}")
+        for name in ("poll_seconds", "timeout_seconds"):
+            if request.job and not getattr(request.job, name) > 0:
+                raise AgentRejectedError(f"job.{name} is {getattr(request.job, name)}; accepted is more than 0")
         files = sum(1 for part in read_message(request.message) if part.filename)
         if files > self._settings.max_agent_files:
             raise LimitExceededError(

@@ -40,6 +40,9 @@ from scaffolder.errors import (
     ScaffolderError,
 )
 
+# A triggerer has others to serve, and gives the end of a task half a minute.
+_POLL_TIMEOUT_SECONDS: Final = 60
+_CANCEL_TIMEOUT_SECONDS: Final = 7
 #: By whether it is JSON-RPC, and whether it is 1.x.
 _TRANSPORTS: Final[
     Mapping[tuple[bool, bool], Callable[[httpx.AsyncClient, a2a_types.AgentCard, str], ClientTransport]]
@@ -105,7 +108,8 @@ class Exchange:
         request = a2a_types.GetTaskRequest(tenant=self._tenant, id=task_id, history_length=0)
         with self._translated():
             try:
-                return self._read_task(await self._transport.get_task(request))
+                context = ClientCallContext(timeout=_POLL_TIMEOUT_SECONDS)
+                return self._read_task(await self._transport.get_task(request, context=context))
             except A2AError as error:
                 # HTTP+JSON of 0.3 has the status and nothing that says why.
                 if isinstance(error, TaskNotFoundError) or _find_status(error) == 404:
@@ -129,7 +133,7 @@ class Exchange:
         request = a2a_types.CancelTaskRequest(tenant=self._tenant, id=task_id)
         with self._translated():
             try:
-                await self._transport.cancel_task(request)
+                await self._transport.cancel_task(request, context=ClientCallContext(timeout=_CANCEL_TIMEOUT_SECONDS))
             except (TaskNotFoundError, TaskNotCancelableError):
                 return
             except A2AError as error:

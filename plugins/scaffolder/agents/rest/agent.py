@@ -97,8 +97,8 @@ class RestAgent:
                 )
             return self._jobs.accept(request.job, answer)
         data = answer.json()
-        flaws = self._check(request, operation, answer.status, data)
-        return Answer(data=data, status=answer.status, usage=read_usage(data), warnings=self._warn(flaws))
+        flaws = operation.check_answer(answer.status, data) if operation else []
+        return self._make_answer(request, flaws, data=data, status=answer.status, usage=read_usage(data))
 
     async def recover(self, request: CallRequest, *, idempotency_key: str) -> Answer | Job | None:
         """Return None: HTTP has no way to ask what became of a request."""
@@ -148,7 +148,8 @@ class RestAgent:
             answer = await self._client.send(page, timeout_seconds=request.timeout_seconds)
             data = answer.json()
             read.append(answer.status)
-            flaws.update(dict.fromkeys(self._check(request, operation, answer.status, data)))
+            if operation is not None:
+                flaws.update(dict.fromkeys(operation.check_answer(answer.status, data)))
             return pagination.Page(answer=answer, data=data)
 
         items = await pagination.read_pages(
@@ -159,14 +160,16 @@ class RestAgent:
             resolve=lambda reference, base: self._client.resolve(reference, base=base),
             max_size=self._settings.max_agent_response_size,
         )
-        return Answer(data=items, status=read[0], warnings=self._warn(list(flaws)))
+        return self._make_answer(request, list(flaws), data=items, status=read[0], usage=None)
 
-    def _check(self, request: CallRequest, operation: OperationDefinition | None, status: int, data: Any) -> list[str]:
-        """Return how an answer differs from its description. Raises AgentAnswerError where the step refuses that."""
-        flaws = operation.check_answer(status, data) if operation else []
-        if flaws and request.on_invalid_response == "refuse":
-            raise AgentAnswerError("; ".join(self._warn(flaws)))
-        return flaws
+    def _make_answer(
+        self, request: CallRequest, flaws: list[str], *, data: Any, status: int, usage: Usage | None
+    ) -> Answer:
+        """Return an answer with how it differs from its description: as warnings, or why the step refuses it."""
+        warnings = self._warn(flaws)
+        if warnings and request.on_invalid_response == "refuse":
+            return Answer(data=data, status=status, usage=usage, refusal="; ".join(warnings))
+        return Answer(data=data, status=status, usage=usage, warnings=warnings)
 
     def _warn(self, flaws: list[str]) -> tuple[str, ...]:
         warnings = [f"{self._name} answered what its description does not allow: {flaw}" for flaw in flaws]

@@ -31,11 +31,15 @@ ALTER TABLE agent_call
     ADD part_of uuid REFERENCES agent_call ON DELETE CASCADE,
     ADD replayed_from uuid,
     ADD in_doubt boolean NOT NULL DEFAULT false,
+    ADD is_settled boolean NOT NULL DEFAULT false,
+    ALTER idempotency_key DROP EXPRESSION,
     ADD job json,
     DROP CONSTRAINT agent_call_status_check,
     ADD CONSTRAINT agent_call_status_check CHECK (status IN ('pending', 'waiting', 'answered', 'failed'));
 COMMENT ON COLUMN agent_call.replayed_from IS 'The call whose answer this is; it may be gone by now.';
 COMMENT ON COLUMN agent_call.in_doubt IS 'It was sent, and nobody knows what became of it.';
+COMMENT ON COLUMN agent_call.is_settled IS 'The same would come of its idempotency key again.';
+UPDATE agent_call SET is_settled = true WHERE status = 'answered';
 CREATE INDEX agent_call_answer_idx ON agent_call (request_digest) WHERE status = 'answered';
 CREATE INDEX agent_call_part_idx ON agent_call (part_of) WHERE part_of IS NOT NULL;
 
@@ -85,6 +89,9 @@ ALTER TABLE agent_call
     DROP COLUMN part_of,
     DROP COLUMN replayed_from,
     DROP COLUMN in_doubt,
+    DROP COLUMN is_settled,
+    DROP COLUMN idempotency_key,
+    ADD COLUMN idempotency_key text NOT NULL GENERATED ALWAYS AS (id::text) STORED UNIQUE,
     DROP COLUMN job,
     DROP CONSTRAINT agent_call_status_check,
     ADD CONSTRAINT agent_call_status_check CHECK (status IN ('pending', 'answered', 'failed'));
