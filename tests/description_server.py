@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Literal
 
 TOKEN = "describe-token-5b3c"
 
@@ -18,7 +18,8 @@ Response = tuple[int, dict[str, str], bytes]
 
 @dataclass
 class DescriptionServer:
-    """What is served. `failure` is a status that answers everything; `requests` are those that came."""
+    """What is served. `failure` is a status that answers everything, `delay_seconds` are waited for before each
+    answer; `requests` are those that came."""
 
     url: str = ""
     documents: dict[str, tuple[str, bytes]] = field(default_factory=dict)
@@ -27,6 +28,10 @@ class DescriptionServer:
     mcp_answers: dict[str, Any] = field(default_factory=dict)
     as_events: bool = False
     failure: int | None = None
+    delay_seconds: float = 0
+    #: What a GET of /mcp does: it is not allowed, hangs as a stream without events does, or fails.
+    get_behaviour: Literal["refuses", "hangs", "fails"] = "refuses"
+    is_over: threading.Event = field(default_factory=threading.Event)
     requests: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
 
     def serve(self, document: Any, path: str = "/openapi.json", media_type: str = "application/json") -> None:
@@ -56,6 +61,7 @@ class DescriptionServer:
 
     def respond(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Response:
         self.requests.append((method, path, headers, body))
+        self.is_over.wait(self.delay_seconds)
         if self.failure is not None:
             return self.failure, {}, b""
         if path == "/mcp" and self.tools is not None:
@@ -69,6 +75,10 @@ class DescriptionServer:
         return 200, {"ETag": etag, "Content-Type": media_type}, content
 
     def _respond_mcp(self, method: str, headers: dict[str, str], body: bytes) -> Response:
+        if method == "GET" and self.get_behaviour == "hangs":
+            self.is_over.wait(20)
+        if method == "GET" and self.get_behaviour == "fails":
+            return 500, {}, b""
         if method != "POST":
             return 405, {}, b""
         message = json.loads(body)
@@ -118,6 +128,7 @@ def serve_descriptions() -> Iterator[DescriptionServer]:
     try:
         yield served
     finally:
+        served.is_over.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -16,6 +16,8 @@ MAX_NODES: Final = 20_000
 MAX_DEPTH: Final = 64
 MAX_PLAIN_NODES: Final = 5_000_000
 """How many values `parse_plain_yaml` accepts, those that aliases repeat counted each time."""
+MAX_PLAIN_CHARACTERS: Final = 67_108_864
+"""How many characters of scalars `parse_plain_yaml` accepts, those that aliases repeat counted each time."""
 
 # The scalars of YAML 1.2's core schema (section 10.3.2) that are no text.
 _CONSTANTS: Final[Mapping[str, Any]] = {
@@ -161,7 +163,7 @@ def parse_plain_yaml(content: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     """Parse one large document as JSON data: by YAML 1.2's core schema, keys as text, aliases and merge keys followed.
 
     Raises YamlDocumentError for what is no YAML, and for keys that are there twice, tags of its own, more than
-    `max_depth` levels or `MAX_PLAIN_NODES` values.
+    `max_depth` levels, `MAX_PLAIN_NODES` values or `MAX_PLAIN_CHARACTERS` characters; aliases count as copies.
     """
     import yaml
 
@@ -175,13 +177,29 @@ def parse_plain_yaml(content: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
         raise YamlDocumentError(f"is no YAML: {type(error).__name__}") from error
 
 
+@dataclass(slots=True)
+class _Extent:
+    """How much there is in a value: values, characters of scalars, and levels of lists and mappings."""
+
+    values: int = 1
+    characters: int = 0
+    levels: int = 0
+
+    def add(self, child: _Extent) -> None:
+        """Take in the extent of a value of this list or mapping."""
+        self.values += child.values
+        self.characters += child.characters
+        if child.levels >= self.levels:
+            self.levels = child.levels + 1
+
+
 @dataclass
 class _Collection:
-    """A list or mapping that is not complete yet; `size` counts the values in it, `key` waits for its value."""
+    """A list or mapping that is not complete yet; `key` waits for its value."""
 
     data: Any
     anchor: str | None
-    size: int = 1
+    extent: _Extent = field(default_factory=lambda: _Extent(levels=1))
     key: str | None = None
     merged: list[dict[str, Any]] = field(default_factory=list)
 
@@ -193,10 +211,9 @@ class _PlainReader:
         self._events = events
         self._max_depth = max_depth
         self._open: list[_Collection] = []
-        # What has an anchor, with the number of its values.
-        self._anchors: dict[str, tuple[Any, int]] = {}
+        self._anchors: dict[str, tuple[Any, _Extent]] = {}
         self._scalars: dict[str, Any] = dict(_CONSTANTS)
-        self._count = 0
+        self._values = self._characters = 0
         self._documents: list[Any] = []
 
     def read(self) -> Any:
@@ -205,7 +222,10 @@ class _PlainReader:
         for event in self._events:
             kind = type(event)
             if kind is yaml.ScalarEvent:
-                self._finish(self._read_scalar(event), 1, event)
+                value = self._read_scalar(event)
+                extent = _Extent(characters=len(event.value))
+                self._count(extent, event)
+                self._finish(value, extent, event, anchor=event.anchor)
             elif kind is yaml.MappingStartEvent:
                 self._begin({}, event)
             elif kind is yaml.SequenceStartEvent:
@@ -223,30 +243,31 @@ class _PlainReader:
             raise self._error(event, f"is nested deeper than {self._max_depth} levels")
         if self._open and isinstance(self._open[-1].data, dict) and self._open[-1].key is None:
             raise self._error(event, "a key is a list or mapping; accepted is text")
+        self._count(_Extent(), event)
         self._open.append(_Collection(data=data, anchor=event.anchor))
 
     def _end(self, event: Any) -> None:
         done = self._open.pop()
         for merged in done.merged:
             done.data.update({key: value for key, value in merged.items() if key not in done.data})
-        self._finish(done.data, done.size, event, anchor=done.anchor)
+        self._finish(done.data, done.extent, event, anchor=done.anchor)
 
-    def _finish(self, value: Any, size: int, event: Any, *, anchor: str | None = None) -> None:
-        name = anchor or getattr(event, "anchor", None)
-        if name:
-            self._anchors[name] = (value, size)
-        self._count_values(1, event)
+    def _finish(self, value: Any, extent: _Extent, event: Any, *, anchor: str | None) -> None:
+        if anchor:
+            self._anchors[anchor] = (value, extent)
         # Keys are text as it is written: 200, not the number.
-        self._add(value, size, event, key=getattr(event, "value", None))
+        self._add(value, extent, event, key=getattr(event, "value", None))
 
     def _repeat(self, event: Any) -> None:
         if event.anchor not in self._anchors:
             raise self._error(event, "an alias leads nowhere, or back to where it stands")
-        value, size = self._anchors[event.anchor]
-        self._count_values(size, event)
-        self._add(value, size, event, key=value if isinstance(value, str) else None)
+        value, extent = self._anchors[event.anchor]
+        if len(self._open) + extent.levels > self._max_depth:
+            raise self._error(event, f"is nested deeper than {self._max_depth} levels, aliases followed")
+        self._count(extent, event)
+        self._add(value, extent, event, key=value if isinstance(value, str) else None)
 
-    def _add(self, value: Any, size: int, event: Any, *, key: str | None) -> None:
+    def _add(self, value: Any, extent: _Extent, event: Any, *, key: str | None) -> None:
         """Put a value that is complete where it belongs; `key` is its text, where it may be a key."""
         if not self._open:
             if self._documents:
@@ -254,7 +275,7 @@ class _PlainReader:
             self._documents.append(value)
             return
         top = self._open[-1]
-        top.size += size
+        top.extent.add(extent)
         if isinstance(top.data, list):
             top.data.append(value)
         elif top.key is None:
@@ -276,10 +297,13 @@ class _PlainReader:
                 raise self._error(event, "a merge key has something else than mappings")
             top.merged.append(merged)
 
-    def _count_values(self, count: int, event: Any) -> None:
-        self._count += count
-        if self._count > MAX_PLAIN_NODES:
+    def _count(self, extent: _Extent, event: Any) -> None:
+        self._values += extent.values
+        self._characters += extent.characters
+        if self._values > MAX_PLAIN_NODES:
             raise self._error(event, f"has more than {MAX_PLAIN_NODES} values, aliases counted")
+        if self._characters > MAX_PLAIN_CHARACTERS:
+            raise self._error(event, f"has more than {MAX_PLAIN_CHARACTERS} characters, aliases counted")
 
     def _read_scalar(self, event: Any) -> Any:
         if event.tag not in _TEXT_TAGS and not event.implicit[0]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowFailException, AirflowSecretsBackendAccessDenied
 
 from local_airflow.postgres import EmbeddedPostgres
 from scaffolder.errors import AgentUnavailableError
@@ -188,3 +189,64 @@ print(json.dumps({
         "rendered": ["a", "b"],
         "catchup": False,
     }
+
+
+def test_a_recorded_connection_that_is_gone_is_forgotten_unless_a_workflow_names_it(
+    run_discovery: Discovery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_discovery.connect("old")
+    run_discovery.run("old", "rest")
+    monkeypatch.delenv("AIRFLOW_CONN_OLD")
+    broken = tmp_path / "workflows" / "broken.yaml"
+    broken.write_text("id: broken\nsteps: 5\n")
+    assert list(run_discovery.run()) == ["rest"]
+    assert run_discovery.records.endpoints.find_description("old") is not None
+    broken.unlink()
+    assert list(run_discovery.run()) == ["rest"]
+    assert run_discovery.records.endpoints.find_description("old") is None
+    assert "Agent 'old' is forgotten" in capsys.readouterr().out
+    monkeypatch.delenv("AIRFLOW_CONN_REST")
+    with pytest.raises(AirflowFailException, match="there is no connection 'rest'"):
+        run_discovery.run()
+    assert run_discovery.records.endpoints.find_description("rest") is not None
+
+
+def test_an_agent_called_by_method_and_path_alone_needs_no_description(
+    run_discovery: Discovery, tmp_path: Path
+) -> None:
+    step = "{id: call, type: api_call, agent: plain, method: GET, path: /x}"
+    (tmp_path / "workflows" / "plain.yaml").write_text(f"id: plain\nsteps: [{step}]\n")
+    run_discovery.connect("plain", extra=json.dumps({"description_path": "/nothing.json"}))
+    assert list(run_discovery.run()) == ["rest"]
+
+
+def test_a_connection_that_may_not_be_read_and_a_description_that_breaks_us_are_failures_of_their_own(
+    run_discovery: Discovery, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("denied", "strange"):
+        run_discovery.connect(name)
+    run_discovery.run("denied", "strange")
+    get_connection, refresh = BaseHook.get_connection, discovery._refresh
+
+    def deny(_cls: type, conn_id: str) -> Any:
+        if conn_id == "denied":
+            raise AirflowSecretsBackendAccessDenied("no")
+        return get_connection(conn_id)
+
+    async def break_on_strange(connection: Any, *given: Any) -> Any:
+        if connection.conn_id == "strange":
+            raise RecursionError("secret")
+        return await refresh(connection, *given)
+
+    monkeypatch.setattr(BaseHook, "get_connection", classmethod(deny))
+    monkeypatch.setattr(discovery, "_refresh", break_on_strange)
+    with pytest.raises(AirflowFailException, match="2 of 3 .*does not let .*'denied'.*'strange' .*RecursionError"):
+        run_discovery.run()
+    report = run_discovery.pushed["return_value"]
+    assert {name: one["status"] for name, one in report.items()} == {
+        "denied": "failed",
+        "rest": "fetched",
+        "strange": "failed",
+    }
+    assert "break_on_strange" in capsys.readouterr().out
+    assert run_discovery.records.endpoints.find_description("denied") is not None

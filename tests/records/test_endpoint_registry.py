@@ -82,7 +82,9 @@ def test_an_old_description_is_used_where_there_is_no_newer_one(
     make_old(connection)
     if trouble == "down":
         # Nothing listens there.
-        caller.connection = replace(caller.connection, base_url="http://127.0.0.1:9")
+        away = "http://127.0.0.1:9"
+        connection.execute("UPDATE agent_description SET base_url = %s, source = %s", (away, f"{away}/openapi.json"))
+        caller.connection = replace(caller.connection, base_url=away)
     elif trouble == "503":
         caller.server.failure = 503
     elif trouble == "404":
@@ -171,3 +173,20 @@ def test_credentials_of_the_connection_count_as_given() -> None:
     assert find_supplied(HeaderKey(name="X-API-Key", key="k")) == {("header", "x-api-key")}
     assert find_supplied(QueryKey(name="apiKey", key="k")) == {("query", "apiKey")}
     assert find_supplied(BearerToken(token="t")) == frozenset()
+
+
+def test_a_connection_that_leads_elsewhere_is_looked_at_again(caller: Caller) -> None:
+    path = f"{caller.server.url}/openapi.json"
+    caller.connection = replace(caller.connection, description_path=path)
+    caller.server.serve({**DESCRIPTION, "servers": [{"url": "/v2"}]})
+    assert caller.find("getItem").build({"item": "a"}, None).path == "/v2/v1/items/a"
+    # The same text, read at the same place, says something else of another base URL.
+    caller.connection = replace(caller.connection, base_url=f"{caller.server.url}/v2")
+    assert caller.find("getItem").build({"item": "a"}, None).path == "/v1/items/a"
+    assert len(caller.server.requests) == 2
+    caller.find("getItem")
+    assert len(caller.server.requests) == 2
+    # What is known of the one place is nothing to fall back on at another.
+    caller.connection = replace(caller.connection, base_url="http://127.0.0.1:9", description_path="/openapi.json")
+    with pytest.raises(AgentUnavailableError):
+        caller.find("getItem")

@@ -208,3 +208,15 @@ def test_the_migration_goes_back_and_forward_with_rows_there(postgres: EmbeddedP
         assert connection.execute("SELECT count(*) FROM endpoint").fetchall() == [(0,)]
         schema.migrate(url)
         assert ProjectRecords(connection).endpoints.write("agent", make_offer(make_endpoint("a"))).added == ("a",)
+
+
+def test_an_agent_that_is_forgotten_leaves_nothing_and_the_others_alone(records: ProjectRecords) -> None:
+    for name in ("one", "two"):
+        records.endpoints.write(name, make_offer(make_endpoint("a")), base_url=f"https://{name}.example.com")
+    records.endpoints.forget("one")
+    assert [(one.connection, one.base_url) for one in records.endpoints.list_descriptions()] == [
+        ("two", "https://two.example.com")
+    ]
+    assert records.endpoints.list_endpoints("one") == []
+    assert len(records.endpoints.list_endpoints("two")) == 1
+    records.endpoints.forget("nobody")

@@ -104,15 +104,21 @@ class EndpointRecords(RecordsAccess):
         """Record that the agent was looked at and offers what it did."""
         self._execute(statements.CONFIRM_DESCRIPTION, {"connection": connection})
 
-    def write(self, connection: str, offer: Offer) -> EndpointChanges:
-        """Record what the agent offers, and return what has changed.
+    def forget(self, connection: str) -> None:
+        """Delete the agent's description and its endpoints, as if it was never looked at."""
+        self._execute(statements.DELETE_DESCRIPTION, {"connection": connection})
+
+    def write(self, connection: str, offer: Offer, *, base_url: str = "") -> EndpointChanges:
+        """Record what the agent offers below `base_url`, and return what has changed.
 
         Endpoints that it no longer has are marked, not deleted. Nothing is rewritten that is as it was. Safe to run
         concurrently: the second finds nothing changed.
         """
         with self.transaction():
             # The row of the description is the lock for the endpoints.
-            self._execute(statements.UPSERT_DESCRIPTION, {"connection": connection, **_describe(offer)})
+            self._execute(
+                statements.UPSERT_DESCRIPTION, {"connection": connection, "base_url": base_url, **_describe(offer)}
+            )
             before = {one.operation_id: one for one in self.list_endpoints(connection)}
             offered = {one.operation_id: one for one in offer.endpoints}
             there = {key for key, one in before.items() if one.gone_at is None}

@@ -150,7 +150,8 @@ class AgentCall:
     `part_of` is the call that this one is a part of: a language model is asked several times for one step. Tokens and
     `cost` are a call's own, all attempts together, without those of its parts; None where the agent doesn't say or
     the model has no price. `replayed_from` is the call whose answer was used instead of asking again. `in_doubt` says
-    that it was sent and nobody knows what became of it. `job` is where its last long job is, or was, asked after:
+    that it was sent and nobody knows what became of it, `is_settled` that the same would come of `idempotency_key`
+    again. `job` is where its last long job is, or was, asked after:
     ``{"handle", "poll_seconds", "until"}``, the end in seconds since 1970.
     """
 
@@ -172,7 +173,9 @@ class AgentCall:
     output_tokens: int | None
     cost: Decimal | None
     replayed_from: UUID | None
+    idempotency_key: str
     in_doubt: bool
+    is_settled: bool
     job: dict[str, Any] | None
     created_at: datetime
     updated_at: datetime
@@ -211,6 +214,7 @@ class AgentCircuit:
 class AgentDescription:
     """What a connection says it offers, as of `checked_at`. `source` is the URL or file it was read from.
 
+    `base_url` is what the connection had then: paths of endpoints are below it. It is empty where nobody calls them.
     `digest` (SHA-256) and `etag` are those of the text; `warnings` are sentences about what could not be used.
     """
 
@@ -225,6 +229,7 @@ class AgentDescription:
     warnings: list[str]
     checked_at: datetime
     changed_at: datetime
+    base_url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

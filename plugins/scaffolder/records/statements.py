@@ -12,7 +12,7 @@ _GENERATED_PROJECT: Final = """
 _AGENT_CALL: Final = """
     c.id, c.generated_project_id, c.step_id, c.part_of, c.connection, c.operation, c.model, c.request_digest, c.status,
     c.http_status, c.response, c.error, c.attempts, c.latency_ms, c.input_tokens, c.output_tokens, c.cost,
-    c.replayed_from, c.in_doubt, c.job, c.created_at, c.updated_at
+    c.replayed_from, c.idempotency_key, c.in_doubt, c.is_settled, c.job, c.created_at, c.updated_at
 """
 
 # What an attempt has consumed is added to that of those before it; what nobody knows stays null.
@@ -31,7 +31,7 @@ _CIRCUIT: Final = """
 """
 
 _DESCRIPTION: Final = """
-    connection, kind, source, title, version, description, etag, digest, warnings, checked_at, changed_at
+    connection, kind, source, base_url, title, version, description, etag, digest, warnings, checked_at, changed_at
 """
 
 _ENDPOINT: Final = """
@@ -104,7 +104,8 @@ UPDATE generated_project SET error = NULL WHERE id = %(id)s AND starts_with(erro
 """
 
 FAIL_OPEN_AGENT_CALLS: Final[LiteralString] = """
-UPDATE agent_call SET status = 'failed', error = 'its task was killed', in_doubt = false
+UPDATE agent_call
+SET status = 'failed', error = 'its task was killed', in_doubt = false, is_settled = status = 'waiting'
 WHERE generated_project_id = %(id)s AND status IN ('pending', 'waiting')
 """
 
@@ -168,19 +169,24 @@ ORDER BY f.path
 
 UPSERT_AGENT_CALL: Final[LiteralString] = """
 INSERT INTO agent_call
-    (id, generated_project_id, step_id, part_of, connection, operation, request_digest, in_doubt)
+    (id, idempotency_key, generated_project_id, step_id, part_of, connection, operation, request_digest, in_doubt)
 VALUES (
-    %(id)s, %(generated_project_id)s, %(step_id)s, %(part_of)s, %(connection)s, %(operation)s, %(request_digest)s, true
+    %(id)s, %(id)s::text, %(generated_project_id)s, %(step_id)s, %(part_of)s, %(connection)s, %(operation)s,
+    %(request_digest)s, true
 )
 ON CONFLICT (id) DO UPDATE
-SET status = 'pending', error = NULL, latency_ms = NULL, replayed_from = NULL, in_doubt = true,
-    attempts = agent_call.attempts + 1
+SET status = 'pending', error = NULL, latency_ms = NULL, replayed_from = NULL, in_doubt = true, is_settled = false,
+    attempts = agent_call.attempts + 1,
+    idempotency_key = CASE
+        WHEN agent_call.is_settled THEN gen_random_uuid()::text ELSE agent_call.idempotency_key
+    END
+RETURNING idempotency_key
 """
 
 UPDATE_AGENT_CALL_TO_ANSWERED: Final[LiteralString] = f"""
 UPDATE agent_call
 SET status = 'answered', http_status = %(http_status)s, response = %(response)s, error = NULL,
-    latency_ms = %(latency_ms)s, in_doubt = false, {_CHARGE}
+    latency_ms = %(latency_ms)s, in_doubt = false, is_settled = true, {_CHARGE}
 WHERE id = %(id)s
 """
 
@@ -192,21 +198,24 @@ WHERE id = %(id)s
 UPDATE_AGENT_CALL_TO_FAILED: Final[LiteralString] = f"""
 UPDATE agent_call
 SET status = 'failed', error = %(error)s, latency_ms = coalesce(%(latency_ms)s, latency_ms), in_doubt = %(in_doubt)s,
-    {_CHARGE}
+    is_settled = %(is_settled)s, {_CHARGE}
 WHERE id = %(id)s
 """
 
 INSERT_REPLAYED_CALL: Final[LiteralString] = """
 INSERT INTO agent_call
-    (id, generated_project_id, step_id, part_of, connection, operation, model, request_digest, replayed_from)
-SELECT %(id)s, %(generated_project_id)s, %(step_id)s, %(part_of)s, connection, operation, model, request_digest, id
+    (id, idempotency_key, generated_project_id, step_id, part_of, connection, operation, model, request_digest,
+    replayed_from)
+SELECT %(id)s, %(id)s::text, %(generated_project_id)s, %(step_id)s, %(part_of)s, connection, operation, model,
+    request_digest, id
 FROM agent_call WHERE id = %(source)s
 ON CONFLICT (id) DO UPDATE SET status = 'pending', error = NULL, replayed_from = excluded.replayed_from
 """
 
 UPDATE_REPLAYED_CALL: Final[LiteralString] = """
 UPDATE agent_call c
-SET status = 'answered', http_status = s.http_status, response = s.response, latency_ms = 0, in_doubt = false
+SET status = 'answered', http_status = s.http_status, response = s.response, latency_ms = 0, in_doubt = false,
+    is_settled = true
 FROM agent_call s WHERE s.id = %(source)s AND c.id = %(id)s
 """
 
@@ -335,19 +344,23 @@ FROM agent_description WHERE connection = %(connection)s
 
 UPSERT_DESCRIPTION: Final[LiteralString] = """
 INSERT INTO agent_description AS d
-    (connection, kind, source, title, version, description, etag, digest, warnings)
+    (connection, kind, source, base_url, title, version, description, etag, digest, warnings)
 VALUES (
-    %(connection)s, %(kind)s, %(source)s, %(title)s, %(version)s, %(description)s, %(etag)s, %(digest)s, %(warnings)s
+    %(connection)s, %(kind)s, %(source)s, %(base_url)s, %(title)s, %(version)s, %(description)s, %(etag)s, %(digest)s,
+    %(warnings)s
 )
 ON CONFLICT (connection) DO UPDATE
-SET kind = excluded.kind, source = excluded.source, title = excluded.title, version = excluded.version,
-    description = excluded.description, etag = excluded.etag, digest = excluded.digest, warnings = excluded.warnings,
-    checked_at = now(), changed_at = CASE WHEN d.digest = excluded.digest THEN d.changed_at ELSE now() END
+SET kind = excluded.kind, source = excluded.source, base_url = excluded.base_url, title = excluded.title,
+    version = excluded.version, description = excluded.description, etag = excluded.etag, digest = excluded.digest,
+    warnings = excluded.warnings, checked_at = now(),
+    changed_at = CASE WHEN d.digest = excluded.digest THEN d.changed_at ELSE now() END
 """
 
 CONFIRM_DESCRIPTION: Final[LiteralString] = """
 UPDATE agent_description SET checked_at = now() WHERE connection = %(connection)s
 """
+
+DELETE_DESCRIPTION: Final[LiteralString] = "DELETE FROM agent_description WHERE connection = %(connection)s"
 
 SELECT_ENDPOINTS: Final[LiteralString] = f"""
 SELECT {_ENDPOINT} FROM endpoint WHERE connection = %(connection)s ORDER BY path COLLATE "C", method, operation_id

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from airflow.sdk import BaseHook, BaseOperator
-from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSecretsBackendAccessDenied
 
 from scaffolder.agents.hook import A2aHook, AgentApiHook
 from scaffolder.config import Settings, get_settings
 from scaffolder.errors import (
     AgentConfigurationError,
     AgentUnavailableError,
+    PermanentError,
     RecordsUnavailableError,
     ScaffolderError,
     TransientError,
@@ -22,7 +24,7 @@ from scaffolder.errors import (
 from scaffolder.operators.step import failing_at_once
 from scaffolder.records.hook import DEFAULT_CONN_ID, ProjectRecordsHook
 from scaffolder.workflows.definition import WorkflowDefinition, load_definitions
-from scaffolder.workflows.uses import list_calls, list_uses
+from scaffolder.workflows.uses import list_calls, list_described, list_uses
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 MAX_LISTED: Final = 50
 """How many operations or steps each list of the report has at the most; its counts are of all."""
 
+_UNREADABLE: Final = ""
 _HOOKS: Final[Mapping[str, type[AgentApiHook]]] = {"agent_api": AgentApiHook, "a2a": A2aHook}
 
 
@@ -46,8 +49,9 @@ class DiscoverAgentApisOperator(BaseOperator):
     to 50 of its entries. An agent that fails doesn't keep the others from being looked at, but fails the task in the
     end: at once where another try cannot help.
 
-    :param agent_conn_ids: connections of type ``agent_api`` or ``a2a``; by default all that workflows name and all that
-        the registry has. (templated)
+    :param agent_conn_ids: connections of type ``agent_api`` or ``a2a``; by default those of which workflows name an
+        operation, those of type ``a2a`` that workflows name, and all that the registry has. What the registry has of a
+        connection that neither Airflow nor a workflow knows any more is forgotten. (templated)
     :param scaffolder_conn_id: the connection of the records' database.
     """
 
@@ -83,7 +87,7 @@ class DiscoverAgentApisOperator(BaseOperator):
         if problems:
             self.log.warning("%s problem(s) in workflows, whose steps are not compared", len(problems))
         uses = list(list_uses(definitions))
-        names = self._list_connections(definitions, records)
+        names = self._list_connections(definitions, records, may_forget=not problems)
         rounds = []
         for number, name in enumerate(names, start=1):
             done = self._look_at(name, [use for use in uses if use.connection == name], records, settings)
@@ -93,33 +97,57 @@ class DiscoverAgentApisOperator(BaseOperator):
             rounds.append(done)
         return rounds
 
-    def _list_connections(self, definitions: Sequence[WorkflowDefinition], records: ProjectRecords) -> list[str]:
+    def _list_connections(
+        self, definitions: Sequence[WorkflowDefinition], records: ProjectRecords, *, may_forget: bool
+    ) -> list[str]:
         if self.agent_conn_ids:
             return list(dict.fromkeys(self.agent_conn_ids))
         named = {step.agent for _, step in list_calls(definitions)}
         recorded = {description.connection for description in records.endpoints.list_descriptions()}
-        return sorted(name for name in named | recorded if self._describes_itself(name))
+        wanted = recorded | set(list_described(definitions))
+        # A workflow's connection that is gone is a failure; of one that nobody names, the registry is all there is.
+        left = {name for name in recorded - named if _find_type(name) is None}
+        for name in sorted(left):
+            self._leave_out(name, records, may_forget=may_forget)
+        return sorted(name for name in (named | recorded) - left if self._describes_itself(name, wanted))
 
-    def _describes_itself(self, conn_id: str) -> bool:
+    def _leave_out(self, conn_id: str, records: ProjectRecords, *, may_forget: bool) -> None:
+        if may_forget:
+            records.endpoints.forget(conn_id)
+            self.log.info("Agent %r is forgotten: its connection is gone, and no workflow names it", conn_id)
+        else:
+            # It may be one of the workflows with problems that names it.
+            self.log.info("Agent %r is not looked at: its connection is gone", conn_id)
+
+    def _describes_itself(self, conn_id: str, wanted: AbstractSet[str]) -> bool:
         kind = _find_type(conn_id)
-        if kind is not None and kind not in _HOOKS:
+        if kind not in {None, _UNREADABLE, *_HOOKS}:
             self.log.info(
                 "Agent %r is not looked at: nothing describes what connections of type %r offer", conn_id, kind
             )
             return False
-        return True
+        # Whoever calls an agent by method and path alone needs no description of it.
+        return conn_id in wanted or kind == "a2a"
 
     def _look_at(self, conn_id: str, uses: list[Use], records: ProjectRecords, settings: Settings) -> _Round:
-        from scaffolder.agents.discovery.compatibility import find_breaks
-        from scaffolder.agents.discovery.registry import find_supplied
-
         try:
-            connection = _open_connection(conn_id)
-            changes = asyncio.run(_refresh(connection, records, settings))
+            return self._compare(conn_id, uses, records, settings)
         except RecordsUnavailableError:
             raise
         except ScaffolderError as error:
             return _Round(connection=conn_id, error=error)
+        except Exception as error:
+            # What an agent says of itself can be anything; the others are none the worse for it.
+            self.log.exception("Agent %r could not be looked at", conn_id)
+            message = f"agent {conn_id!r} has led to an unexpected {type(error).__name__}; the log has more"
+            return _Round(connection=conn_id, error=PermanentError(message))
+
+    def _compare(self, conn_id: str, uses: list[Use], records: ProjectRecords, settings: Settings) -> _Round:
+        from scaffolder.agents.discovery.compatibility import find_breaks
+        from scaffolder.agents.discovery.registry import find_supplied
+
+        connection = _open_connection(conn_id)
+        changes = asyncio.run(_refresh(connection, records, settings))
         breaks = find_breaks(
             uses,
             lambda operation: records.endpoints.find_endpoint(conn_id, operation),
@@ -192,11 +220,14 @@ def _open_connection(conn_id: str) -> AgentConnection:
 
 
 def _find_type(conn_id: str) -> str | None:
+    """Return the type of a connection: None where it isn't there, empty where it may not be read."""
     try:
         return BaseHook.get_connection(conn_id).conn_type
     except AirflowNotFoundException:
         # The hook says so in its own words.
         return None
+    except AirflowSecretsBackendAccessDenied:
+        return _UNREADABLE
 
 
 def _shorten(entries: Sequence[Any]) -> dict[str, Any]:

@@ -37,6 +37,11 @@ def list_calls(definitions: Iterable[WorkflowDefinition]) -> Iterator[tuple[Work
                 yield definition, step
 
 
+def list_described(definitions: Iterable[WorkflowDefinition]) -> Iterator[str]:
+    """Yield the agents of which a step names an operation, or computes which: their descriptions are needed."""
+    return (step.agent for _, step in list_calls(definitions) if step.operation is not None)
+
+
 def _leave_open(value: Any) -> Any:
     from scaffolder.agents.openapi.schemas import Anything
 

@@ -51,10 +51,8 @@ POST = HttpRequest(method="POST", path="/x", content=b"{}", content_type="applic
 
 
 @pytest.fixture(autouse=True)
-def _no_tokens() -> Iterator[None]:
-    oauth.forget_tokens()
-    yield
-    oauth.forget_tokens()
+def _no_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oauth, "_tokens", {})
 
 
 @pytest.fixture

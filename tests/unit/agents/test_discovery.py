@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -43,10 +44,16 @@ def connect(server: DescriptionServer, **values: Any) -> AgentConnection:
     return AgentConnection(conn_id="agent", base_url=server.url, authentication=BearerToken(token=TOKEN), **values)
 
 
-def fetch(connection: AgentConnection, settings: Settings, *, known: AgentDescription | None = None) -> Offer | None:
+def fetch(
+    connection: AgentConnection,
+    settings: Settings,
+    *,
+    known: AgentDescription | None = None,
+    timeout_seconds: float | None = None,
+) -> Offer | None:
     async def run() -> Offer | None:
         async with AgentClient(connection, settings=settings) as client:
-            return await fetch_offer(client, known=known)
+            return await fetch_offer(client, known=known, timeout_seconds=timeout_seconds)
 
     return asyncio.run(run())
 
@@ -271,6 +278,28 @@ def test_an_mcp_server_that_misbehaves_is_refused(
     assert message in str(caught.value)
 
 
+def test_all_pages_of_tools_together_are_bounded(server: DescriptionServer, settings: Settings) -> None:
+    pages = [[{"name": f"t{index}", "description": "x" * 20_000}] for index in range(3)]
+    server.tools, server.cursors = pages, ["p2", "p3"]
+    assert len(get(connect_mcp(server), replace(settings, max_agent_response_size=65_536)).endpoints) == 3
+    with pytest.raises(LimitExceededError, match="answered more than 50000 bytes in all"):
+        fetch(connect_mcp(server), replace(settings, max_agent_response_size=50_000))
+
+
+@pytest.mark.parametrize("timeout_seconds", [None, 1.0])
+def test_a_session_has_one_deadline(
+    server: DescriptionServer, settings: Settings, timeout_seconds: float | None
+) -> None:
+    server.tools, server.cursors, server.delay_seconds = [[]] * 20, [str(index) for index in range(19)], 0.3
+    started = time.monotonic()
+    if timeout_seconds is None:
+        settings = replace(settings, agent_timeout_seconds=1)
+    with pytest.raises(AgentUnavailableError, match="took longer than"):
+        fetch(connect_mcp(server), settings, timeout_seconds=timeout_seconds)
+    assert time.monotonic() - started < 2
+    assert len(server.requests) <= 4
+
+
 # What nobody has said the kind of
 
 
@@ -311,11 +340,20 @@ def test_all_that_was_tried_is_named(server: DescriptionServer, settings: Settin
         assert expected in str(caught.value)
 
 
-def test_an_agent_that_is_away_is_not_asked_four_times(server: DescriptionServer, settings: Settings) -> None:
+def test_an_agent_that_is_away_is_unavailable(server: DescriptionServer, settings: Settings) -> None:
     server.failure = 503
-    with pytest.raises(AgentUnavailableError):
+    with pytest.raises(AgentUnavailableError, match="answered 503"):
         look(server, "/", settings)
-    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("how", ["hangs", "fails"])
+def test_one_place_that_is_away_does_not_hide_the_others(
+    server: DescriptionServer, settings: Settings, how: str
+) -> None:
+    server.tools = [TOOLS]
+    server.get_behaviour = how  # type: ignore[assignment]
+    offer = look(server, "/mcp", replace(settings, agent_timeout_seconds=1))
+    assert (offer.kind, len(offer.endpoints)) == ("mcp", 5)
 
 
 def test_the_digest_is_that_of_the_text(server: DescriptionServer, settings: Settings) -> None:

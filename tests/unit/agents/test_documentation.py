@@ -24,6 +24,8 @@ from markdown_it import MarkdownIt
 from scaffolder.agents.documentation import (
     MAX_OPERATIONS_ON_PAGE,
     get_security_policy,
+    html_pages,
+    markdown_page,
     render_agents,
     render_html,
     render_markdown,
@@ -674,3 +676,79 @@ def test_a_malformed_schema_still_has_rows_and_an_example(schema: dict[str, Any]
     json.dumps(schema)
     assert outline(schema, {})[0].path == ""
     assert make_example_step(make_endpoint(with_body(schema))).yaml
+
+
+def make_sprawling(count: int, *, text: str) -> list[Endpoint]:
+    """Operations with many answers, each with media types of their own schema: little to write down, much to show."""
+    rows = {f"p{index}": {"type": "string", "description": text} for index in range(150)}
+    schemas = {f"S{index}": {"type": "object", "properties": rows, "title": str(index)} for index in range(60)}
+    responses = {
+        str(200 + status): {
+            "description": "x",
+            "content": {f"a/{kind}+json": {"schema": {"$ref": f"#/c/S{status * 3 + kind}"}} for kind in range(3)},
+        }
+        for status in range(20)
+    }
+    path = {"post": {"responses": responses}}
+    return [
+        make_endpoint({"paths": {f"/{index}": path}, "c": schemas}, operation_id=f"o{index}") for index in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["*a **b _c `d [x](y) " * 75, "- " * 700, "|a" * 400 + "\n" + "|-" * 400 + "\na" * 400]
+)
+def test_a_page_is_bounded_whatever_a_description_makes_of_it(text: str) -> None:
+    endpoints = make_sprawling(60, text=text)
+    began = time.monotonic()
+    pages = [render_html(make_description(), endpoints, root="/x"), render_markdown(make_description(), endpoints)]
+    assert time.monotonic() - began < 15
+    assert all(len(page.encode()) < 20_000_000 for page in pages)
+    one = render_operation(make_description(), endpoints[0], root="/x")
+    assert len(one) < 3_000_000
+    assert "of 20 responses are shown" in one
+    assert "shortened" in one
+
+
+def test_a_page_that_is_full_says_so_and_leads_to_the_pages_of_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (html_pages, markdown_page):
+        monkeypatch.setattr(module, "MAX_OPERATIONS_SIZE", 10_000)
+        monkeypatch.setattr(module, "MAX_PAGE_SIZE", 12_000)
+    paths = {"/{owner}": {"post": {"description": "Word. " * 300}}}
+    endpoints = [make_endpoint({"paths": paths}, operation_id=f"o{index}") for index in range(50)]
+    html = render_html(make_description(), endpoints, root="/x")
+    shown = html.count("<article")
+    assert 1 <= shown < 10
+    assert f"{shown} of 50 are shown in full" in html
+    listed = html.count('<a class="id"')
+    assert shown < listed < 50
+    assert f"{listed} of 50 are listed" in html
+    assert html.count('href="/x/agents/pets/operations/') == listed - shown
+    markdown = render_markdown(make_description(), endpoints * 10)
+    assert re.search(
+        r"^Shortened: \d+ of 500 are listed\.\n\nShortened: \d of 500 are shown in full\.$", markdown, re.MULTILINE
+    )
+    assert len(markdown) < 14_000
+
+
+def test_a_schema_is_shown_once_in_an_operation_and_named_afterwards() -> None:
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Pet"}}}
+    operation = {
+        "requestBody": {"content": content},
+        "responses": {"200": {"description": "", "content": content}, "201": {"description": "", "content": content}},
+    }
+    pet = {"type": "object", "properties": {"nickname": {"type": "string"}}}
+    endpoint = make_endpoint({"paths": {"/pets": {"post": operation}}, "components": {"schemas": {"Pet": pet}}})
+    for page in (
+        render_operation(make_description(), endpoint, root="/x").partition("<h3>Request body</h3>")[2],
+        render_markdown(make_description(), [endpoint]).partition("### Request body")[2],
+    ):
+        assert page.count("object Pet") == 3
+        assert page.count("What is inside is shown at request body.") == 2
+        assert len(re.findall(r"[`>]nickname[`<]", page)) == 1
+
+
+@pytest.mark.parametrize("text", ["|a" * 900 + "\n" + "|-" * 900 + "\na" * 2_000, (">" * 20 + "\n\n") * 300])
+def test_prose_does_not_become_many_times_longer_than_it_is(text: str) -> None:
+    assert len(render_prose(text)) < 12 * len(text)
+    assert len(write_prose(text)) < 12 * len(text)

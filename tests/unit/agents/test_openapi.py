@@ -205,9 +205,11 @@ def test_what_the_credentials_supply_need_not_be_given() -> None:
     assert "parameter 'X-API-Key' is required" in refuse(make_operation({"parameters": parameters}, path="/x"), {})
 
 
-def test_declared_headers_that_openapi_ignores_are_ignored() -> None:
-    parameters = [make_parameter(name, "header", required=True) for name in ("Accept", "Content-Type", "Authorization")]
-    assert make_operation({"parameters": parameters}, path="/x").build({}, None).headers == ()
+@pytest.mark.parametrize("name", ["Accept", "Content-Type", "Authorization", "User-Agent", "Host", "cookie"])
+def test_declared_headers_that_no_request_sets_are_ignored(name: str) -> None:
+    operation = make_operation({"parameters": [make_parameter(name, "header", required=True)]}, path="/x")
+    assert operation.build({}, None).headers == ()
+    assert f"unknown parameter {name!r}" in refuse(operation, {name: "x"})
 
 
 # Paths
@@ -524,6 +526,17 @@ def test_a_check_without_end_ends(caplog: pytest.LogCaptureFixture) -> None:
     assert f"more than {MAX_STEPS} keywords" in caplog.text
 
 
+def test_long_lists_in_a_schema_count_for_what_they_take(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    values = list(range(8_000))
+    operation = make_operation(with_body({"items": {"enum": values}}), path="/x")
+    started = time.monotonic()
+    assert operation.find_problems({}, [values[-1]] * 8_000) == []
+    assert time.monotonic() - started < 10
+    assert f"more than {MAX_STEPS} keywords" in caplog.text
+    assert operation.find_problems({}, [values[-1]] * 100 + [-1]) != []
+
+
 def test_many_items_are_compared_in_linear_time() -> None:
     operation = make_operation(with_body({"uniqueItems": True}), path="/x")
     started = time.monotonic()
@@ -551,6 +564,7 @@ def test_deep_recursion_is_no_crash() -> None:
         ({"properties": {"a": {"oneOf": [{"type": "string"}, {"type": "integer"}]}}}, {"a": Anything()}),
         ({"type": "array", "uniqueItems": True, "items": {"type": "integer"}}, [Anything(), Anything()]),
         ({"properties": {"a": {"not": {"type": "string"}}}}, {"a": Anything()}),
+        ({"if": {"properties": {"a": {"const": 1}}}, "then": {"required": ["b"]}}, {"a": Anything()}),
     ],
 )
 def test_what_is_not_known_yet_fits(schema: Any, body: Any) -> None:

@@ -92,6 +92,32 @@ def test_operations_without_a_usable_id_are_named_by_method_and_path() -> None:
     assert "\x1b" not in "".join(offer.warnings)
 
 
+def test_a_name_of_method_and_path_is_the_only_one_and_not_too_long() -> None:
+    long = "/" + "x" * 400
+    paths = {
+        f"{long}/1": {"get": {}},
+        f"{long}/2": {"get": {}},
+        "/a": {"put": {"operationId": "GET /b c"}},
+        "/b\tc": {"get": {}},
+    }
+    offer = read(make_document(paths=paths))
+    names = [one.operation_id for one in offer.endpoints]
+    assert len(set(names)) == 4
+    assert [len(name) for name in names[:2]] == [250, 250]
+    assert names[3].startswith("GET /b c ")
+    assert sum("its own name is too long or taken" in warning for warning in offer.warnings) == 3
+    assert names == [one.operation_id for one in read(make_document(paths=paths)).endpoints]
+
+
+def test_a_document_nested_too_deep_is_an_answer_that_is_refused() -> None:
+    deep: Any = 1
+    for _ in range(5_000):
+        deep = [deep]
+    paths = {"/a": {"get": {"operationId": "a", "requestBody": {"x": deep}}}}
+    with pytest.raises(AgentAnswerError, match="is nested too deep"):
+        read_offer(make_document(paths=paths), content=b"", source="x", base_url=BASE)
+
+
 def test_what_is_malformed_is_passed_over() -> None:
     paths = {"/a": None, "/b": {"get": "text", "put": {"operationId": "b", "parameters": "none"}}, "/c": {"get": {}}}
     offer = read(make_document(paths=paths))
@@ -474,6 +500,24 @@ def test_all_definitions_together_are_bounded() -> None:
         (b"a: !!python/name:os.system ''", "has a tag"),
         (b"\xff\xfe\x00", "is no YAML"),
         (b"a: " + b"[" * 300 + b"]" * 300, "nested deeper than 200 levels"),
+        (
+            b"a: &a " + b"[" * 120 + b"]" * 120 + b"\nb: " + b"[" * 80 + b"*a" + b"]" * 80,
+            "line 2: is nested deeper than 200 levels, aliases followed",
+        ),
+        (
+            b"a: &a "
+            + b"[" * 90
+            + b"]" * 90
+            + b"\nb: &b "
+            + b"[" * 90
+            + b"*a"
+            + b"]" * 90
+            + b"\nc: "
+            + b"[" * 50
+            + b"*b"
+            + b"]" * 50,
+            "line 3: is nested deeper than 200 levels, aliases followed",
+        ),
     ],
 )
 def test_text_that_is_no_description_is_refused(content: bytes, message: str) -> None:
@@ -490,6 +534,22 @@ def test_an_alias_bomb_stops_at_once() -> None:
     with pytest.raises(AgentAnswerError, match="has more than 5000000 values, aliases counted"):
         parse_document("\n".join(lines).encode(), name="the file", max_depth=200)
     assert time.monotonic() - started < 2
+
+
+def test_aliases_are_followed_as_deep_as_anything_else() -> None:
+    content = b"a: &a " + b"[" * 100 + b"]" * 100 + b"\nb: " + b"[" * 99 + b"*a" + b"]" * 99
+    data = parse_document(content, name="x", max_depth=200)["b"]
+    depth = 0
+    while isinstance(data, list):
+        data, depth = (data[0] if data else None), depth + 1
+    assert depth == 199
+
+
+def test_a_long_text_cannot_be_repeated_without_end() -> None:
+    text, copies = b"x" * 1_000_000, b", *t" * 66
+    assert len(parse_document(b"a: [&t " + text + copies + b"]", name="the file", max_depth=200)["a"]) == 67
+    with pytest.raises(AgentAnswerError, match="has more than 67108864 characters, aliases counted"):
+        parse_document(b"a: [&t " + text + copies + b", *t]", name="the file", max_depth=200)
 
 
 def test_yaml_and_json_are_read_as_the_same() -> None:

@@ -20,15 +20,13 @@ import pytest
 
 from scaffolder.agents.connection import AgentConnection
 from scaffolder.agents.http.authentication import BearerToken, HeaderKey, QueryKey
-from scaffolder.agents.http.failures import clean
+from scaffolder.agents.http.failures import clean, parse_retry_after, raise_for_status
 from scaffolder.agents.http.transport import (
     DEADLINE,
     AgentClient,
     AgentTransport,
     HttpAnswer,
     HttpRequest,
-    parse_retry_after,
-    raise_for_status,
 )
 from scaffolder.config import Settings
 from scaffolder.errors import (
@@ -382,6 +380,12 @@ def test_a_refusal_keeps_its_class_whatever_its_body_does(
     assert caught.value.retry_after_seconds == 7
 
 
+def test_a_refusal_keeps_its_class_however_little_time_is_left(server: MisbehavingServer, settings: Settings) -> None:
+    server.behave(drip(head(400, Content_Length=100_000), b" "))
+    with pytest.raises(AgentRejectedError, match="answered 400: no reason given$"):
+        send(connect(server), settings, POST, timeout_seconds=0.5)
+
+
 REASONS: list[tuple[Any, str]] = [
     ({"title": "Bad", "detail": "boom\x1b[31m\u202e\nx"}, r"boom \[31m x"),
     ({"title": "Unprocessable"}, "Unprocessable"),
@@ -396,6 +400,8 @@ REASONS: list[tuple[Any, str]] = [
     ([], "no reason given"),
     (b"<h1>" + b"x" * 90_000, "no reason given"),
     (b"[" * 60_000, "no reason given"),
+    (b'{"detail": ' + b"[" * 350 + b'"x"' + b"]" * 350 + b"}", "no reason given"),
+    (b'{"detail": {"errors": [{"loc": ["a", ' + b"[" * 350 + b"]" * 350 + b'], "msg": "x"}]}}', "a: x"),
 ]
 
 
@@ -567,6 +573,13 @@ def test_links_are_resolved_without_credentials(
 ) -> None:
     connection = connect(server, "/api", authentication=QueryKey(name="key", key="s3cret-9"))
     assert resolve(connection, settings, url, base and server.url + base) == server.url + expected
+
+
+@pytest.mark.parametrize("url", ["http://[s3cret", "//[s3cret/jobs"])
+def test_a_link_that_is_no_url_is_refused(server: MisbehavingServer, settings: Settings, url: str) -> None:
+    with pytest.raises(AgentRejectedError, match="a link leads to an address that is none") as caught:
+        resolve(connect(server), settings, url)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_link_is_followed_with_our_own_credentials(server: MisbehavingServer, settings: Settings) -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from scaffolder.agents.http.failures import printable
 from scaffolder.agents.http.messages import HttpAnswer, HttpRequest, parse_json
-from scaffolder.errors import AgentAnswerError, AgentRejectedError, LimitExceededError, ScaffolderError
+from scaffolder.errors import (
+    AgentAnswerError,
+    AgentRejectedError,
+    AgentUnavailableError,
+    LimitExceededError,
+    ScaffolderError,
+)
 
 if TYPE_CHECKING:
     from scaffolder.agents.http.transport import AgentClient
@@ -27,11 +34,16 @@ _SESSION: Final = "mcp-session-id"
 class McpSession:
     """A session with the MCP server at `path` of `client`'s agent; an async context manager.
 
-    `server` is what it says of itself: its ``serverInfo`` with ``instructions``. Raises the errors of
-    `AgentClient.send`, and AgentAnswerError where it does not speak MCP.
+    `server` is what it says of itself: its ``serverInfo`` with ``instructions``. The bounds of one answer hold for the
+    whole session: `Settings.max_agent_response_size`, and `timeout_seconds` from its making to its end, by default
+    `Settings.agent_timeout_seconds`. Raises the errors of `AgentClient.send`, and AgentAnswerError where the agent
+    does not speak MCP.
     """
 
-    def __init__(self, client: AgentClient, path: str) -> None:
+    def __init__(self, client: AgentClient, path: str, *, timeout_seconds: float | None = None) -> None:
+        self._timeout_seconds = client.settings.agent_timeout_seconds if timeout_seconds is None else timeout_seconds
+        self._ends_at = time.monotonic() + self._timeout_seconds
+        self._size = 0
         self._client = client
         self._path = path
         self._headers: tuple[tuple[str, str], ...] = ()
@@ -62,7 +74,7 @@ class McpSession:
         if not any(name == "Mcp-Session-Id" for name, _ in self._headers):
             return
         try:
-            await self._client.send(HttpRequest(method="DELETE", path=self._path, headers=self._headers))
+            await self._send(HttpRequest(method="DELETE", path=self._path, headers=self._headers))
         except ScaffolderError as error:
             # Servers may refuse that; their sessions then end by themselves.
             log.info("The MCP session was left open: %s", error)
@@ -113,7 +125,20 @@ class McpSession:
             content=json.dumps(message).encode(),
             content_type="application/json",
         )
-        return await self._client.send(request, accept=_ACCEPT)
+        return await self._send(request, accept=_ACCEPT)
+
+    async def _send(self, request: HttpRequest, **options: Any) -> HttpAnswer:
+        left = self._ends_at - time.monotonic()
+        if left <= 0:
+            raise AgentUnavailableError(f"{self._name} took longer than {self._timeout_seconds:g} s to list its tools")
+        answer = await self._client.send(request, timeout_seconds=left, **options)
+        self._size += len(answer.content)
+        limit = self._client.settings.max_agent_response_size
+        if self._size > limit:
+            raise LimitExceededError(
+                f"{self._name} answered more than {limit} bytes in all (SCAFFOLDER_MAX_AGENT_RESPONSE_SIZE)"
+            )
+        return answer
 
     def _read(self, answer: HttpAnswer) -> list[Mapping[str, Any]]:
         if answer.media_type != "text/event-stream":

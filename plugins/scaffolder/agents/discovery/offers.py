@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from scaffolder.agents.connection import find_origin
 from scaffolder.agents.http.failures import printable
 from scaffolder.agents.http.messages import HttpRequest, parse_json
-from scaffolder.errors import AgentAnswerError, AgentConfigurationError, PermanentError
+from scaffolder.errors import AgentAnswerError, AgentConfigurationError, PermanentError, TransientError
 from scaffolder.records.endpoints import Offer, OfferedEndpoint
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _ACCEPT: Final = "application/json, application/yaml;q=0.9, text/yaml;q=0.9, */*;q=0.5"
 _NOT_MODIFIED: Final = 304
+#: Somebody is waiting, and some servers keep a request open without an end.
+_EXPLORE_SECONDS: Final = 15
 _LINE_CHARACTERS: Final = 300
 _DESCRIPTION_CHARACTERS: Final = 20_000
 _ETAG_CHARACTERS: Final = 1_000
@@ -37,7 +39,7 @@ async def fetch_offer(
     """
     connection = client.connection
     if connection.conn_type == "agent_api" and connection.description_kind == "mcp":
-        offer = await _fetch_tools(client, connection.description_path)
+        offer = await _fetch_tools(client, connection.description_path, timeout_seconds=timeout_seconds)
         return None if _is_known(offer.digest, offer.source, known) else offer
     source = _find_url(client, connection.description_path)
     headers: tuple[tuple[str, str], ...] = ()
@@ -66,22 +68,31 @@ async def explore(client: AgentClient, path: str) -> Offer:
     """Return what is offered at `path` of an agent that nobody has said the kind of.
 
     Tried are what is at `path`, the usual places of descriptions below it, and MCP. Servers may be anywhere: nobody
-    calls what is found. Raises AgentConfigurationError with all that was tried.
+    calls what is found. Raises AgentConfigurationError with all that was tried, and a TransientError where that is all
+    that came of it.
     """
-    tried: list[str] = []
+    timeout_seconds = min(_EXPLORE_SECONDS, client.settings.agent_timeout_seconds)
+    tried: dict[str, PermanentError | TransientError] = {}
     below = path.partition("?")[0].rstrip("/")
     for place in dict.fromkeys((path, f"{below}/openapi.json", "/.well-known/agent-card.json")):
         try:
-            answer = await client.send(HttpRequest(method="GET", path=place), accept=_ACCEPT)
-            document = parse_document(answer.content, name=answer.agent, max_depth=answer.max_json_depth)
-            return read_document(document, content=answer.content, source=_find_url(client, place))
-        except PermanentError as error:
-            tried.append(f"GET {place}: {error}")
+            return await _read_place(client, place, timeout_seconds=timeout_seconds)
+        except (PermanentError, TransientError) as error:
+            tried[f"GET {place}"] = error
     try:
-        return await _fetch_tools(client, path)
-    except PermanentError as error:
-        tried.append(f"MCP at {path}: {error}")
-    raise AgentConfigurationError(f"nothing at {client.connection.base_url} says what it offers. {'; '.join(tried)}")
+        return await _fetch_tools(client, path, timeout_seconds=timeout_seconds)
+    except (PermanentError, TransientError) as error:
+        tried[f"MCP at {path}"] = error
+    if all(isinstance(error, TransientError) for error in tried.values()):
+        raise next(iter(tried.values()))
+    reasons = "; ".join(f"{place}: {error}" for place, error in tried.items())
+    raise AgentConfigurationError(f"nothing at {client.connection.base_url} says what it offers. {reasons}")
+
+
+async def _read_place(client: AgentClient, place: str, *, timeout_seconds: float) -> Offer:
+    answer = await client.send(HttpRequest(method="GET", path=place), accept=_ACCEPT, timeout_seconds=timeout_seconds)
+    document = parse_document(answer.content, name=answer.agent, max_depth=answer.max_json_depth)
+    return read_document(document, content=answer.content, source=_find_url(client, place))
 
 
 def parse_document(content: bytes, *, name: str, max_depth: int) -> Any:
@@ -145,10 +156,10 @@ def read_card(document: Any, *, content: bytes, source: str, origin: str | None,
     )
 
 
-async def _fetch_tools(client: AgentClient, path: str) -> Offer:
+async def _fetch_tools(client: AgentClient, path: str, *, timeout_seconds: float | None) -> Offer:
     from scaffolder.agents.discovery.mcp import McpSession
 
-    async with McpSession(client, path) as session:
+    async with McpSession(client, path, timeout_seconds=timeout_seconds) as session:
         tools = await session.list_tools()
     warnings: list[str] = []
     endpoints = [_read_tool(tool, warnings) for tool in tools]

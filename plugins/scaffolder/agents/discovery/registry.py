@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scaffolder.agents.openapi import OperationDefinition
     from scaffolder.config import Settings
     from scaffolder.records.endpoints import EndpointChanges, EndpointRecords
-    from scaffolder.records.models import Endpoint
+    from scaffolder.records.models import AgentDescription, Endpoint
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +48,14 @@ class EndpointRegistry:
     async def find(self, client: AgentClient, operation_id: str) -> OperationDefinition:
         """Return the operation of the agent that `client` talks to.
 
-        The description is loaded first where the records have none, one older than the setting
-        ``agent_description_max_age_seconds``, or one without the operation. An old one is used, with a warning in the
-        log, where the agent is away or does not describe itself any more.
+        The description is loaded first where the records have none, one from before the connection led elsewhere, one
+        older than the setting ``agent_description_max_age_seconds``, or one without the operation. An old one is used,
+        with a warning in the log, where the agent is away or does not describe itself any more.
         Raises AgentConfigurationError, with the nearest operations where there is no such one, and what `refresh` does.
         """
         from scaffolder.agents.openapi import OperationDefinition
 
-        refreshed = not self._is_fresh(client)
+        refreshed = self._find_known(client) is None or not self._is_fresh(client)
         if refreshed:
             await self._renew(client)
         endpoint = self._find(client, operation_id)
@@ -74,21 +74,30 @@ class EndpointRegistry:
         from scaffolder.agents.discovery.offers import fetch_offer
 
         name = client.connection.conn_id
-        known = self._records.find_description(name)
+        known = self._find_known(client)
         offer = await fetch_offer(client, known=known, timeout_seconds=timeout_seconds)
         if offer is None:
             self._records.confirm(name)
             return None
         for warning in offer.warnings:
             log.warning("%s: %s", client.connection.name, warning)
-        return self._records.write(name, offer)
+        return self._records.write(name, offer, base_url=client.connection.base_url)
+
+    def _find_known(self, client: AgentClient) -> AgentDescription | None:
+        """Return the description of what the connection leads to now, None where it led elsewhere when it was read."""
+        from scaffolder.agents.discovery.offers import _find_url
+
+        connection = client.connection
+        known = self._records.find_description(connection.conn_id)
+        there = (connection.base_url, _find_url(client, connection.description_path))
+        return known if known is not None and (known.base_url, known.source) == there else None
 
     def _is_fresh(self, client: AgentClient) -> bool:
         seconds = self._settings.agent_description_max_age_seconds
         return self._records.is_fresh(client.connection.conn_id, max_age_seconds=seconds)
 
     async def _renew(self, client: AgentClient) -> None:
-        if self._records.find_description(client.connection.conn_id) is None:
+        if self._find_known(client) is None:
             await self.refresh(client)
             return
         timeout_seconds = min(_TIMEOUT_SECONDS, self._settings.agent_timeout_seconds)

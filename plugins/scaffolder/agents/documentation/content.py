@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
+from scaffolder.agents.documentation.budget import Budget
 from scaffolder.agents.documentation.example_step import ExampleStep, ExampleSteps
+from scaffolder.agents.documentation.operation import Content as BodyContent
 from scaffolder.agents.documentation.operation import (
     DescribedOperation,
     get_parameter_schema,
@@ -18,11 +21,13 @@ from scaffolder.agents.documentation.operation import (
     is_required,
     list_contents,
 )
-from scaffolder.agents.documentation.outline import Fact, SchemaRow, describe_type, outline
-from scaffolder.agents.documentation.references import as_list, as_mapping, as_text
+from scaffolder.agents.documentation.outline import MAX_ROWS, Fact, SchemaRow, outline, outline_top
+from scaffolder.agents.documentation.references import as_list, as_text, follow
 from scaffolder.agents.documentation.remote_text import clean, clean_line
+from scaffolder.agents.openapi.bodies import as_mapping
 from scaffolder.records.models import AgentDescription, Endpoint
 
+_REQUEST: Final = "Request body"
 _MAX_LINE: Final = 200
 _MAX_PATH: Final = 500
 _MAX_PROSE: Final = 8_000
@@ -84,10 +89,14 @@ class Parameter:
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What goes in or comes out: `rows` of its schema, the whole first. `media_type` is empty where there is none."""
+    """What goes in or comes out: `rows` of its schema, the whole first. `media_type` is empty where there is none.
+
+    Where the same schema is written out before (`shown_at`, such as ``response 200``), `rows` is the first alone.
+    """
 
     media_type: str
     rows: list[SchemaRow]
+    shown_at: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +121,10 @@ class Response:
 
 @dataclass(frozen=True, kw_only=True)
 class OperationPage:
-    """All there is to say of one endpoint."""
+    """All there is to say of one endpoint. `shortened` says what is left out; empty where all is there.
+
+    `characters` is how much of what the agent wrote it has, about.
+    """
 
     entry: Entry
     title: str
@@ -123,6 +135,8 @@ class OperationPage:
     parameters: tuple[Parameter, ...]
     parts: tuple[Part, ...]
     responses: tuple[Response, ...]
+    shortened: str
+    characters: int
 
 
 def describe_agent(description: AgentDescription, *, count: int) -> AgentPage:
@@ -163,27 +177,36 @@ def sort_endpoints(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
 
 
 def describe_operation(endpoint: Endpoint, *, steps: ExampleSteps) -> OperationPage:
-    """Return all there is to say of one endpoint."""
+    """Return all there is to say of one endpoint, within a `Budget`."""
     definition, step = endpoint.definition, steps.make(endpoint)
     if "skill" in definition:
         return _describe_skill(endpoint, as_mapping(definition["skill"]), step)
     if "tool" in definition:
         return _describe_tool(endpoint, as_mapping(definition["tool"]), step)
-    operation = DescribedOperation(document=definition)
+    budget = Budget()
+    operation, bodies = DescribedOperation(document=definition), _Bodies(definition, budget)
+    # The registry's summary may be the beginning of the description, which is on the page anyway.
+    title, description = as_text(operation.data.get("summary")), as_text(operation.data.get("description"))
+    parameters = tuple(bodies.describe_parameters(operation.parameters))
+    parts = tuple(bodies.describe_request(operation.request_body))
+    responses = tuple(bodies.describe_responses(operation.responses))
+    counts = {"parameters": (parameters, operation.parameters), "responses": (responses, operation.responses)}
     return _make_page(
         endpoint,
         step,
-        # The registry's summary may be the beginning of the description, which is on the page anyway.
-        title=as_text(operation.data.get("summary")),
-        description=as_text(operation.data.get("description")),
+        title=title,
+        description=description,
         deprecated=operation.data.get("deprecated") is True,
         tags=as_list(operation.data.get("tags")),
-        parameters=tuple(_describe_parameter(one, definition) for one in operation.parameters[:_MAX_PARAMETERS]),
-        parts=tuple(_describe_request(operation)),
-        responses=tuple(
-            _describe_response(status, response, definition)
-            for status, response in list(operation.responses.items())[:_MAX_RESPONSES]
+        parameters=parameters,
+        parts=parts,
+        responses=responses,
+        shortened="; ".join(
+            f"{len(shown):,} of {len(declared):,} {name} are shown"
+            for name, (shown, declared) in counts.items()
+            if len(shown) < len(declared)
         ),
+        characters=budget.taken,
     )
 
 
@@ -204,8 +227,12 @@ def _describe_skill(endpoint: Endpoint, skill: Mapping[str, Any], step: ExampleS
 
 
 def _describe_tool(endpoint: Endpoint, tool: Mapping[str, Any], step: ExampleStep) -> OperationPage:
+    budget = Budget()
     parts = [
-        Part(title=title, contents=(Content(media_type="", rows=outline(tool[key], as_mapping(tool[key]))),))
+        Part(
+            title=title,
+            contents=(Content(media_type="", rows=outline(tool[key], as_mapping(tool[key]), budget=budget)),),
+        )
         for title, key in (("Takes", "inputSchema"), ("Answers", "outputSchema"))
         if tool.get(key)
     ]
@@ -215,6 +242,7 @@ def _describe_tool(endpoint: Endpoint, tool: Mapping[str, Any], step: ExampleSte
         title=as_text(tool.get("title")),
         description=as_text(tool.get("description")),
         parts=tuple(parts),
+        characters=budget.taken,
     )
 
 
@@ -229,65 +257,101 @@ def _make_page(
     parameters: tuple[Parameter, ...] = (),
     parts: tuple[Part, ...] = (),
     responses: tuple[Response, ...] = (),
+    shortened: str = "",
+    characters: int = 0,
 ) -> OperationPage:
-    entry = describe_entry(endpoint)
+    entry, prose = describe_entry(endpoint), clean(description, _MAX_PROSE)
     return OperationPage(
         entry=entry,
         title=clean_line(title, _MAX_LINE) or entry.id,
-        description=clean(description, _MAX_PROSE),
+        description=prose,
         deprecated=deprecated,
         tags=tuple(clean_line(tag, _MAX_LINE) for tag in list(tags)[:_MAX_TAGS]),
         step=step,
         parameters=parameters,
         parts=parts,
         responses=responses,
+        shortened=shortened,
+        characters=characters + len(prose),
     )
 
 
-def _describe_parameter(parameter: Mapping[str, Any], document: Mapping[str, Any]) -> Parameter:
-    kind, facts = describe_type(get_parameter_schema(parameter), document)
-    if parameter.get("deprecated") is True:
-        facts = (*facts, Fact("deprecated"))
-    own = is_idempotency_key(parameter)
-    if own:
-        facts = (*facts, Fact("sent by the call itself"))
-    return Parameter(
-        name=clean_line(parameter["name"], _MAX_LINE),
-        place=clean_line(as_text(parameter.get("in")), _MAX_LINE),
-        type=kind,
-        facts=facts,
-        required=is_required(parameter) and not own,
-        description=clean(as_text(parameter.get("description")), _MAX_PROSE // 4),
-    )
+class _Bodies:
+    """What one operation takes and answers, out of one budget; no schema is written out twice."""
 
+    def __init__(self, document: Mapping[str, Any], budget: Budget) -> None:
+        self._document = document
+        self._budget = budget
+        # Where each schema is written out, by its reference or, without one, what it is in memory.
+        self._shown_at: dict[str | int, str] = {}
 
-def _describe_request(operation: DescribedOperation) -> Iterable[Part]:
-    body = operation.request_body
-    if body:
-        yield Part(
-            title="Request body",
-            required=body.get("required") is True,
-            description=clean(as_text(body.get("description")), _MAX_PROSE),
-            contents=_describe_contents(body, operation.document),
+    def describe_parameters(self, parameters: Iterable[Mapping[str, Any]]) -> Iterator[Parameter]:
+        for parameter in islice(parameters, _MAX_PARAMETERS):
+            if self._budget.is_spent:
+                return
+            yield self._describe_parameter(parameter)
+
+    def describe_request(self, body: Mapping[str, Any]) -> Iterator[Part]:
+        if body:
+            yield Part(
+                title=_REQUEST,
+                required=body.get("required") is True,
+                description=self._budget.take(as_text(body.get("description")), _MAX_PROSE),
+                contents=self._describe_contents(body, place=_REQUEST.lower()),
+            )
+
+    def describe_responses(self, responses: Mapping[str, Mapping[str, Any]]) -> Iterator[Response]:
+        for status, response in islice(responses.items(), _MAX_RESPONSES):
+            if self._budget.is_spent:
+                return
+            yield self._describe_response(clean_line(status, 20), response)
+
+    def _describe_parameter(self, parameter: Mapping[str, Any]) -> Parameter:
+        top = outline_top(get_parameter_schema(parameter), self._document, budget=self._budget)
+        facts = top.facts
+        if parameter.get("deprecated") is True:
+            facts = (*facts, Fact("deprecated"))
+        own = is_idempotency_key(parameter)
+        if own:
+            facts = (*facts, Fact("sent by the call itself"))
+        return Parameter(
+            name=clean_line(parameter["name"], _MAX_LINE),
+            place=clean_line(as_text(parameter.get("in")), _MAX_LINE),
+            type=top.type,
+            facts=facts,
+            required=is_required(parameter) and not own,
+            description=self._budget.take(as_text(parameter.get("description")), _MAX_PROSE // 4),
         )
 
+    def _describe_response(self, status: str, response: Mapping[str, Any]) -> Response:
+        description = self._budget.take(as_text(response.get("description")), _MAX_PROSE)
+        failed = not status.startswith(("2", "d"))
+        return Response(
+            status=status,
+            summary=clean_line(description.partition("\n")[0], _MAX_LINE),
+            description=description,
+            contents=self._describe_contents(
+                response, place=f"response {status}", max_rows=_ROWS_OF_FAILURE if failed else MAX_ROWS
+            ),
+        )
 
-def _describe_response(status: str, response: Mapping[str, Any], document: Mapping[str, Any]) -> Response:
-    description = clean(as_text(response.get("description")), _MAX_PROSE)
-    failed = not status.startswith(("2", "d"))
-    return Response(
-        status=clean_line(status, 20),
-        summary=clean_line(description.partition("\n")[0], _MAX_LINE),
-        description=description,
-        contents=_describe_contents(response, document, **({"max_rows": _ROWS_OF_FAILURE} if failed else {})),
-    )
+    def _describe_contents(
+        self, body: Mapping[str, Any], *, place: str, max_rows: int = MAX_ROWS
+    ) -> tuple[Content, ...]:
+        contents = list_contents(body)[:_MAX_CONTENTS]
+        return tuple(self._describe_content(one, place=place, max_rows=max_rows) for one in contents)
 
-
-def _describe_contents(body: Mapping[str, Any], document: Mapping[str, Any], **bound: int) -> tuple[Content, ...]:
-    return tuple(
-        Content(media_type=clean_line(one.media_type, _MAX_LINE), rows=outline(one.schema, document, **bound))
-        for one in list_contents(body)[:_MAX_CONTENTS]
-    )
+    def _describe_content(self, content: BodyContent, *, place: str, max_rows: int) -> Content:
+        media_type, schema = clean_line(content.media_type, _MAX_LINE), content.schema
+        via = follow(self._document, schema).via
+        key = via[-1] if via else id(schema)
+        if key in self._shown_at:
+            top = outline_top(schema, self._document, budget=self._budget)
+            return Content(media_type=media_type, rows=[top], shown_at=self._shown_at[key])
+        rows = outline(schema, self._document, max_rows=max_rows, budget=self._budget)
+        if len(rows) > 1:
+            self._shown_at[key] = place
+        return Content(media_type=media_type, rows=rows)
 
 
 def _make_anchor(operation_id: str) -> str:

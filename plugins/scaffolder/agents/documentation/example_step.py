@@ -19,8 +19,9 @@ from scaffolder.agents.documentation.operation import (
     list_contents,
     list_examples,
 )
-from scaffolder.agents.documentation.references import as_list, as_mapping
+from scaffolder.agents.documentation.references import as_list
 from scaffolder.agents.documentation.remote_text import clean, clean_line
+from scaffolder.agents.openapi.bodies import as_mapping
 from scaffolder.errors import PermanentError
 
 if TYPE_CHECKING:

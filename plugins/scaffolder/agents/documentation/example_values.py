@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from scaffolder.agents.documentation.references import as_list, as_mapping, follow
+from scaffolder.agents.documentation.references import as_list, follow
+from scaffolder.agents.openapi.bodies import as_mapping
 from scaffolder.json_schema import SchemaError, find_violations
 
 _MAX_DEPTH: Final = 8

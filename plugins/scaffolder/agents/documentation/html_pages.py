@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from scaffolder.agents.documentation.budget import MAX_OPERATIONS_SIZE, MAX_PAGE_SIZE, describe_rest, fit, measure
 from scaffolder.agents.documentation.content import (
     describe_agent,
     describe_entry,
@@ -46,17 +47,21 @@ def render_html(description: AgentDescription, endpoints: Iterable[Endpoint], *,
 
     `root` is the path of our web app (``/scaffolder``). With it, and more than `MAX_OPERATIONS_ON_PAGE` endpoints, the
     page lists them with links to pages of their own (`render_operation`), and reads no definition; without it, all is
-    on this page.
+    on this page. It says how many are left out where they would make it larger than `MAX_PAGE_SIZE`.
     """
-    rows = sort_endpoints(endpoints)
-    apart = root is not None and len(rows) > MAX_OPERATIONS_ON_PAGE
+    found = sort_endpoints(endpoints)
+    apart = root is not None and len(found) > MAX_OPERATIONS_ON_PAGE
+    articles = [] if apart else list(_write_articles(found))
+    shown = 0 if apart else len(articles)
+    rows = list(fit(_write_rows(found, root=root, shown=shown), MAX_PAGE_SIZE - sum(map(measure, articles))))
     return _render(
         "agent.html.jinja",
-        agent=describe_agent(description, count=sum(row.gone_at is None for row in rows)),
+        agent=describe_agent(description, count=sum(one.gone_at is None for one in found)),
         trail=_make_trail(root),
         markdown_href=f"{_agent_link(root, description.connection)}.md" if root is not None else None,
-        entries=[_make_entry(row, root=root if apart else None) for row in rows],
-        operations=() if apart else map(partial(describe_operation, steps=ExampleSteps()), rows),
+        rows=rows,
+        articles=articles,
+        shortened=describe_rest(len(found), listed=len(rows), shown=len(found) if apart else shown),
     )
 
 
@@ -86,11 +91,29 @@ def _agent_link(root: str, connection: str) -> str:
     return f"{root}/agents/{quote(connection, safe='')}"
 
 
-def _make_entry(endpoint: Endpoint, *, root: str | None) -> dict[str, Any]:
-    entry = describe_entry(endpoint)
-    if root is None:
-        return {**vars(entry), "href": f"#{entry.anchor}"}
-    return {**vars(entry), "href": f"{_agent_link(root, endpoint.connection)}/operations/{_quote(endpoint)}"}
+def _write_articles(endpoints: Iterable[Endpoint]) -> Iterator[str]:
+    article, steps, left = _get_macro("article"), ExampleSteps(), MAX_OPERATIONS_SIZE
+    for endpoint in endpoints:
+        operation = describe_operation(endpoint, steps=steps)
+        written = article(operation)
+        # Prose can take long to read and leave nothing behind.
+        left -= max(measure(written), operation.characters)
+        if left < 0:
+            return
+        yield written
+
+
+def _write_rows(endpoints: Iterable[Endpoint], *, root: str | None, shown: int) -> Iterator[str]:
+    """Yield the rows of an index, with links to what is on the page (the first `shown`) or has one of its own."""
+    row = _get_macro("index_row")
+    for number, endpoint in enumerate(endpoints):
+        entry = describe_entry(endpoint)
+        if number < shown:
+            yield row(entry, f"#{entry.anchor}")
+        elif root is None:
+            yield row(entry, None)
+        else:
+            yield row(entry, f"{_agent_link(root, endpoint.connection)}/operations/{_quote(endpoint)}")
 
 
 def _quote(endpoint: Endpoint) -> str:
@@ -98,6 +121,11 @@ def _quote(endpoint: Endpoint) -> str:
     # Browsers take out empty segments and dots; Airflow's address bar turns an escaped slash into one.
     safe = "" if {"", ".", ".."} & set(endpoint.operation_id.split("/")) else "/"
     return quote(endpoint.operation_id.encode("utf-8", "replace"), safe=safe)
+
+
+def _get_macro(name: str) -> Callable[..., str]:
+    macro: Callable[..., str] = getattr(_environment().get_template("parts.html.jinja").module, name)
+    return macro
 
 
 def _render(name: str, **values: Any) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Final
 
+from scaffolder.agents.documentation.budget import MAX_OPERATIONS_SIZE, MAX_PAGE_SIZE, describe_rest, fit, measure
 from scaffolder.agents.documentation.content import (
     Content,
     Entry,
     OperationPage,
     Parameter,
+    Response,
     describe_agent,
     describe_entry,
     describe_operation,
@@ -29,17 +32,28 @@ if TYPE_CHECKING:
     from scaffolder.agents.documentation.outline import SchemaRow
     from scaffolder.records.models import AgentDescription, Endpoint
 
+_HEAD_LINES: Final = 2
+
 
 def render_markdown(description: AgentDescription, endpoints: Iterable[Endpoint]) -> str:
     """Return the page of one agent. Each of `endpoints` is let go before the next is taken."""
     entries: list[Entry] = []
     sections: list[str] = []
-    steps = ExampleSteps()
+    steps, left = ExampleSteps(), MAX_OPERATIONS_SIZE
     for endpoint in endpoints:
         entries.append(describe_entry(endpoint))
-        sections.append("\n\n".join(_write_operation(describe_operation(endpoint, steps=steps))))
-    count = sum(entry.gone_at is None for entry in entries)
-    return "\n\n".join([*_write_agent(description, count), *_write_index(entries), *sections]) + "\n"
+        if left > 0:
+            operation = describe_operation(endpoint, steps=steps)
+            section = "\n\n".join(_write_operation(operation))
+            # Prose can take long to read and leave nothing behind.
+            left -= max(measure(section), operation.characters)
+            if left > 0:
+                sections.append(section)
+    index = list(fit(_write_index(entries), MAX_PAGE_SIZE - sum(map(measure, sections))))
+    begin = _write_agent(description, sum(entry.gone_at is None for entry in entries))
+    listed = max(0, len(index) - _HEAD_LINES)
+    rest = [f"Shortened: {note}." for note in describe_rest(len(entries), listed=listed, shown=len(sections))]
+    return "\n\n".join([*begin, *rest, *filter(None, ["\n".join(index)]), *sections]) + "\n"
 
 
 def _write_agent(description: AgentDescription, count: int) -> Iterator[str]:
@@ -62,8 +76,9 @@ def _write_agent(description: AgentDescription, count: int) -> Iterator[str]:
 
 
 def _write_index(entries: list[Entry]) -> Iterator[str]:
+    """Yield the lines of the index."""
     if entries:
-        yield _write_table(
+        yield from _write_rows(
             ("Method", "Operation", "Path", "Summary"),
             (
                 (
@@ -98,9 +113,15 @@ def _write_operation(operation: OperationPage) -> Iterator[str]:
         if part.description:
             yield write_prose(part.description)
         yield from _write_contents(part.contents)
-    if operation.responses:
+    yield from _write_responses(operation.responses)
+    if operation.shortened:
+        yield f"Shortened: {operation.shortened}."
+
+
+def _write_responses(responses: Iterable[Response]) -> Iterator[str]:
+    if responses:
         yield "### Responses"
-    for response in operation.responses:
+    for response in responses:
         yield f"#### {_line(response.status)}"
         if response.description:
             yield write_prose(response.description)
@@ -137,6 +158,8 @@ def _write_contents(contents: Iterable[Content]) -> Iterator[str]:
         yield ": ".join(filter(None, (make_code(content.media_type), _write_type(whole))))
         if whole.description:
             yield write_prose(whole.description)
+        if content.shown_at:
+            yield f"What is inside is shown at {_line(content.shown_at)}."
         if rows:
             yield _write_table(
                 ("Name", "Type", "Required", "Description"),
@@ -158,8 +181,12 @@ def _write_type(row: SchemaRow | Parameter) -> str:
 
 
 def _write_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *(tuple(map(make_cell, row)) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(_write_rows(head, rows))
+
+
+def _write_rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    for line in chain([head, ("---",) * len(head)], (tuple(map(make_cell, row)) for row in rows)):
+        yield f"| {' | '.join(line)} |"
 
 
 def _line(text: str) -> str:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from scaffolder.agents.documentation.references import as_list, as_mapping, as_text, follow
+from scaffolder.agents.documentation.references import as_list, as_text, follow
+from scaffolder.agents.openapi.bodies import as_mapping
+from scaffolder.agents.openapi.operation import METHODS
 
-METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
 # The first that an operation takes is the one to show.
 _BODIES: Final = ("application/json", "application/x-www-form-urlencoded", "text/plain")
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final
 
-from scaffolder.agents.documentation.references import as_list, as_mapping, as_text, follow
+from scaffolder.agents.documentation.budget import Budget
+from scaffolder.agents.documentation.references import as_list, as_text, follow
 from scaffolder.agents.documentation.remote_text import clean, clean_line
+from scaffolder.agents.openapi.bodies import as_mapping
 
 MAX_DEPTH: Final = 6
 MAX_ROWS: Final = 200
@@ -75,19 +77,21 @@ class SchemaRow:
     description: str
 
 
-def outline(schema: Any, document: Mapping[str, Any], *, max_rows: int = MAX_ROWS) -> list[SchemaRow]:
+def outline(
+    schema: Any, document: Mapping[str, Any], *, max_rows: int = MAX_ROWS, budget: Budget | None = None
+) -> list[SchemaRow]:
     """Return the rows of `schema`, the schema itself first.
 
     What the description gives a name is written out once, at its shallowest place; the others name that place. Where
-    a level would make more than `max_rows` rows, it is named, not shown.
+    a level would make more than `max_rows` rows, it is named, not shown. What is shown is taken from `budget`, by
+    default one of its own; where that is spent, the rest is left out, and what it is in says ``shortened``.
     """
-    return [node.row for node in _Walk(document).expand(schema, max_rows=max_rows).flatten()]
+    return [node.row for node in _Walk(document, budget or Budget()).expand(schema, max_rows=max_rows).flatten()]
 
 
-def describe_type(schema: Any, document: Mapping[str, Any]) -> tuple[str, tuple[Fact, ...]]:
-    """Return a schema's type in a few words, and its rules."""
-    row = _Walk(document).make_node(schema, path="", name="").row
-    return row.type, row.facts
+def outline_top(schema: Any, document: Mapping[str, Any], *, budget: Budget) -> SchemaRow:
+    """Return the first row of `outline`: a schema's type in a few words, its rules and its description."""
+    return _Walk(document, budget).make_node(schema, path="", name="").row
 
 
 @dataclass(kw_only=True)
@@ -121,8 +125,9 @@ class _Child:
 class _Walk:
     """Goes through one schema, level by level, with an effort that no schema can push beyond its bound."""
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
+    def __init__(self, document: Mapping[str, Any], budget: Budget) -> None:
         self._document = document
+        self._budget = budget
         self._effort = 0
 
     def expand(self, schema: Any, *, max_rows: int) -> _Node:
@@ -143,8 +148,13 @@ class _Walk:
             else:
                 if node.reference:
                     shown_at[node.reference] = node.row.path
-                node.children = [self._make_child(node, child) for child in children[:max_rows]]
-                if len(children) > max_rows:
+                for child in children[:max_rows]:
+                    if self._budget.is_spent:
+                        break
+                    node.children.append(self._make_child(node, child))
+                if self._budget.is_spent and len(node.children) < len(children):
+                    node.add_fact("shortened")
+                elif len(children) > max_rows:
                     node.add_fact("and more")
                 count += len(node.children)
                 waiting.extend(node.children)
@@ -161,6 +171,7 @@ class _Walk:
         """Return `schema` as a row without what is inside."""
         referred = follow(self._document, schema)
         merged = self._merge(referred.value)
+        description = as_text(merged.get("description") or merged.get("title"))[: _MAX_DESCRIPTION + 1]
         row = SchemaRow(
             path=clean_line(path, _MAX_NAME * MAX_DEPTH),
             name=clean_line(name, _MAX_NAME),
@@ -168,8 +179,10 @@ class _Walk:
             type="nothing" if schema is False else self._name_type(merged, referred.name),
             required=required,
             facts=tuple(_facts(merged)),
-            description=clean(as_text(merged.get("description") or merged.get("title")), _MAX_DESCRIPTION),
+            description=clean(description, _MAX_DESCRIPTION),
         )
+        self._budget.rows -= 1
+        self._budget.charge(row.path, row.type, description, *map(str, row.facts))
         return _Node(row=row, schema=merged, reference=referred.via[-1] if referred.via else "")
 
     def _children(self, schema: Mapping[str, Any]) -> Iterator[_Child]:
@@ -201,8 +214,12 @@ class _Walk:
         )
 
     def _is_tired(self) -> bool:
-        self._effort += 1
-        return self._effort > _MAX_EFFORT
+        self._spend(1)
+        return self._effort > _MAX_EFFORT or self._budget.effort < 0
+
+    def _spend(self, effort: int) -> None:
+        self._effort += effort
+        self._budget.effort -= effort
 
     def _merge(self, schema: Mapping[str, Any], *, depth: int = 0) -> Mapping[str, Any]:
         """Return `schema` with the parts of its ``allOf`` in it; what stands in it itself goes before them."""
@@ -214,7 +231,7 @@ class _Walk:
             if depth == MAX_DEPTH or self._is_tired():
                 break
             inner = self._merge(follow(self._document, part).value, depth=depth + 1)
-            self._effort += len(as_mapping(inner.get("properties")))
+            self._spend(len(as_mapping(inner.get("properties"))))
             for key, value in inner.items():
                 if key == "properties":
                     merged[key] = {**as_mapping(value), **as_mapping(merged.get(key))}

@@ -41,11 +41,6 @@ def follow(document: Mapping[str, Any], value: Any) -> Referred:
     return Referred(value=value if isinstance(value, Mapping) else {}, via=tuple(via))
 
 
-def as_mapping(value: Any) -> Mapping[str, Any]:
-    """Return `value` if it is a mapping, otherwise an empty one."""
-    return value if isinstance(value, Mapping) else {}
-
-
 def as_list(value: Any) -> list[Any]:
     """Return `value` if it is a list, otherwise an empty one."""
     return value if isinstance(value, list) else []

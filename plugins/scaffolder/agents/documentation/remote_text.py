@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 _MAX_PROSE: Final = 8_000
+# An agent's operations say much the same again and again.
+_CACHED: Final = 1_000
+# How many times longer than the text its HTML may be.
+_MAX_GROWTH: Final = 10
 # What prose may be made of, by the name of the token; "heading" is shown as a strong paragraph.
 _TAGS: Final = {
     "paragraph": "p",
@@ -51,7 +55,12 @@ def clean(text: object, limit: int) -> str:
     cut = whole if len(whole) <= limit else f"{whole[:limit].rstrip()} …"
     if cut.isprintable():
         return cut.strip()
-    lines = re.split(r"\r\n|[\n\r\v\f\x85\u2028\u2029]", cut)
+    return _clean_lines(cut)
+
+
+@lru_cache(maxsize=_CACHED)
+def _clean_lines(text: str) -> str:
+    lines = re.split(r"\r\n|[\n\r\v\f\x85\u2028\u2029]", text)
     # Spaces of any width are no danger, and would be unreadable as escapes.
     return "\n".join(make_printable(re.sub(r"[^\S\n]", " ", line)).rstrip() for line in lines).strip("\n")
 
@@ -61,17 +70,25 @@ def clean_line(text: object, limit: int) -> str:
     return " ".join(clean(text, limit).split())
 
 
+@lru_cache(maxsize=_CACHED)
 def render_prose(text: str) -> Markup:
-    """Return a description (CommonMark with tables) as HTML of paragraphs, lists, tables, emphasis and code only."""
+    """Return a description (CommonMark with tables) as HTML of paragraphs, lists, tables, emphasis and code only.
+
+    What would become many times longer than the text is shown as the characters it is.
+    """
     from markupsafe import Markup
 
     cleaned = clean(text, _MAX_PROSE)
     if _PLAIN.fullmatch(cleaned):
         # Most descriptions are a sentence, and a parser takes ten times as long to find that out.
         return Markup("<p>{}</p>").format(cleaned)
-    return Markup("".join(_render(_parser().parse(cleaned))))  # noqa: S704  # escaped in `_render`
+    html = "".join(_render(_parse(cleaned)))
+    if len(html) > _MAX_GROWTH * (len(cleaned) + _MAX_GROWTH):
+        return Markup("<pre>{}</pre>").format(cleaned)
+    return Markup(html)  # noqa: S704  # escaped in `_render`
 
 
+@lru_cache(maxsize=_CACHED)
 def write_prose(text: str) -> str:
     """Return a description (CommonMark with tables) as Markdown of paragraphs and code only.
 
@@ -80,7 +97,7 @@ def write_prose(text: str) -> str:
     cleaned = clean(text, _MAX_PROSE)
     if _PLAIN.fullmatch(cleaned):
         return escape_markdown(cleaned)
-    paragraphs = (_write_pieces(pieces) for pieces in _list_paragraphs(_parser().parse(cleaned)))
+    paragraphs = (_write_pieces(pieces) for pieces in _list_paragraphs(_parse(cleaned)))
     return "\n\n".join(filter(None, paragraphs))
 
 
@@ -188,12 +205,19 @@ def _escape_start(start: str) -> str:
     return f"{start}\\" if start[0].isdigit() else f"\\{start}"
 
 
+def _parse(text: str) -> list[Token]:
+    lines = text.split("\n")
+    # Rows that are shorter than their table's head are filled up: a small text can have very many cells.
+    tables = max(line.count("|") for line in lines) * len(lines) <= len(text)
+    return _parser(tables=tables).parse(text)
+
+
 @cache
-def _parser() -> MarkdownIt:
+def _parser(*, tables: bool) -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 20}).enable(["table", "strikethrough"])
-    return parser.disable(["reference", "autolink"])
+    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 20})
+    return parser.enable(["strikethrough", *(["table"] if tables else [])]).disable(["reference", "autolink"])
 
 
 def _render(tokens: Sequence[Token]) -> Iterator[str]:

@@ -20,6 +20,8 @@ NO_REASON: Final = "no reason given"
 _MAX_RETRY_AFTER_SECONDS: Final = 1e9
 #: Shorter ones would be found in ordinary words.
 _MIN_SECRET_CHARACTERS: Final = 4
+#: No agent puts its reason deeper than this.
+_MAX_REASON_DEPTH: Final = 8
 #: Told to try again before anything was done (RFC 9110, sections 15.5.9 and 15.6.4; RFC 8470, section 5.2; 529 is
 #: Anthropic's "overloaded").
 _NOT_ACTED_UPON: Final = frozenset({408, 425, 503, 529})
@@ -126,16 +128,16 @@ def parse_retry_after(text: str | None) -> float | None:
     return min(max(0.0, (moment - datetime.now(UTC)).total_seconds()), _MAX_RETRY_AFTER_SECONDS)
 
 
-def _find_reason(problem: Any) -> str | None:
+def _find_reason(problem: Any, depth: int = 0) -> str | None:
     if isinstance(problem, str):
         return problem
-    if isinstance(problem, list):
-        return "; ".join(filter(None, (_find_reason(one) for one in problem[:10]))) or None
-    if not isinstance(problem, dict):
+    if not isinstance(problem, list | dict) or depth == _MAX_REASON_DEPTH:
         return None
+    if isinstance(problem, list):
+        return "; ".join(filter(None, (_find_reason(one, depth + 1) for one in problem[:10]))) or None
     if isinstance(problem.get("loc"), list) and isinstance(problem.get("msg"), str):
-        return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+        return f"{'.'.join(str(part) for part in problem['loc'] if isinstance(part, str | int))}: {problem['msg']}"
     for name in ("detail", "title", "message", "error_description", "error", "errors", "msg"):
-        if reason := _find_reason(problem.get(name)):
+        if reason := _find_reason(problem.get(name), depth + 1):
             return reason
     return None

@@ -11,6 +11,14 @@ from scaffolder.agents.http.failures import printable
 from scaffolder.config import Settings
 from scaffolder.errors import AgentAnswerError, LimitExceededError
 
+#: What a request cannot set: who it comes from, where it goes, how it is framed (RFC 9110, sections 7.2 and 7.6.1).
+RESERVED_HEADERS: Final = frozenset(
+    {
+        *("host", "authorization", "cookie", "content-length", "transfer-encoding", "connection", "keep-alive"),
+        *("te", "trailer", "upgrade", "expect", "proxy-authorization", "proxy-connection", "accept-encoding"),
+        *("content-type", "accept", "user-agent"),
+    }
+)
 _DEFAULT_DEPTH: Final = Settings().max_agent_json_depth
 
 

@@ -107,11 +107,6 @@ class TokenSource:
         )
 
 
-def forget_tokens() -> None:
-    """Forget all tokens of this process."""
-    _tokens.clear()
-
-
 def _make_endpoint(connection: AgentConnection, credentials: ClientCredentials) -> AgentConnection:
     # The connection itself names the endpoint, so the secret may go there, wherever that is.
     parts = urlsplit(credentials.url)

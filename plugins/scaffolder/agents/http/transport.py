@@ -21,8 +21,8 @@ import httpx2
 from scaffolder.agents.connection import AgentConnection, find_origin, is_plain
 from scaffolder.agents.http.authentication import ClientCredentials, HeaderKey, NoAuthentication, QueryKey
 from scaffolder.agents.http.content_encoding import ACCEPT_ENCODING, EncodingError, open_decoder
-from scaffolder.agents.http.failures import clean, hide_secrets, parse_retry_after, printable, raise_for_status
-from scaffolder.agents.http.messages import HttpAnswer, HttpRequest
+from scaffolder.agents.http.failures import clean, hide_secrets, printable, raise_for_status
+from scaffolder.agents.http.messages import RESERVED_HEADERS, HttpAnswer, HttpRequest
 from scaffolder.agents.http.oauth import TokenSource
 from scaffolder.agents.http.tls import make_tls_context
 from scaffolder.agents.http.urls import drop_parameter, set_parameter, show_origin
@@ -41,9 +41,6 @@ __all__ = [
     "AgentTransport",
     "HttpAnswer",
     "HttpRequest",
-    "parse_retry_after",
-    "printable",
-    "raise_for_status",
 ]
 
 #: The extension of a request that holds its deadline in seconds.
@@ -56,14 +53,6 @@ _LIMITS: Final = httpx2.Limits(max_connections=100, max_keepalive_connections=10
 # Of a refusal only the beginning is looked at, and not waited for as long as for an answer.
 _REFUSAL_SIZE: Final = 64 * KIB
 _REFUSAL_SECONDS: Final = 5.0
-#: What a request cannot set: who it comes from, where it goes, how it is framed (RFC 9110, sections 7.2 and 7.6.1).
-_RESERVED_HEADERS: Final = frozenset(
-    {
-        *("host", "authorization", "cookie", "content-length", "transfer-encoding", "connection", "keep-alive"),
-        *("te", "trailer", "upgrade", "expect", "proxy-authorization", "proxy-connection", "accept-encoding"),
-        *("content-type", "accept", "user-agent"),
-    }
-)
 #: What an answer's body no longer is once it is here, and what one request must not leave for the next.
 _CONSUMED_HEADERS: Final = frozenset({"content-encoding", "content-length", "transfer-encoding", "set-cookie"})
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
@@ -83,8 +72,9 @@ def _keep_nothing(_: str) -> None:
 
 @dataclass
 class _Progress:
-    """How far one request has come."""
+    """How far one request has come, and when it has to be over (the event loop's clock)."""
 
+    ends_at: float
     sent: bool = False
 
     async def trace(self, event: str, _: Any) -> None:
@@ -138,7 +128,7 @@ class AgentTransport(httpx2.AsyncBaseTransport):
                 f"connection's own origin {self._origin}"
             )
         deadline = float(request.extensions.get(DEADLINE, self._settings.agent_timeout_seconds))
-        progress = _Progress()
+        progress = _Progress(ends_at=asyncio.get_running_loop().time() + deadline)
         async with self._translated(progress, deadline):
             content = await request.aread()
             token = await self._tokens.get() if self._tokens else None
@@ -175,7 +165,7 @@ class AgentTransport(httpx2.AsyncBaseTransport):
         response = await self._inner.handle_async_request(signed)
         try:
             if response.status_code >= 400:
-                body = await self._read_refusal(response)
+                body = await self._read_refusal(response, ends_at=progress.ends_at)
             else:
                 body = await self._read_answer(response, method=request.method)
         finally:
@@ -213,11 +203,13 @@ class AgentTransport(httpx2.AsyncBaseTransport):
                 raise self._too_large(limit)
         return bytes(body)
 
-    async def _read_refusal(self, response: httpx2.Response) -> bytes:
+    async def _read_refusal(self, response: httpx2.Response, *, ends_at: float) -> bytes:
         # The status says what matters: a body that is too long, too slow or broken off doesn't change its class.
+        # Half of what is left of the deadline, so that it doesn't end here.
+        left = ends_at - asyncio.get_running_loop().time()
         body = bytearray()
         with suppress(TimeoutError, httpx2.HTTPError, EncodingError):
-            async with asyncio.timeout(_REFUSAL_SECONDS):
+            async with asyncio.timeout(min(_REFUSAL_SECONDS, left / 2)):
                 async for piece in _decode(response):
                     body += piece
                     if len(body) >= _REFUSAL_SIZE:
@@ -233,7 +225,7 @@ class AgentTransport(httpx2.AsyncBaseTransport):
     async def _translated(self, progress: _Progress, deadline: float) -> AsyncIterator[None]:
         name = self._connection.name
         try:
-            async with asyncio.timeout(deadline):
+            async with asyncio.timeout_at(progress.ends_at):
                 yield
         except ScaffolderError:
             raise
@@ -279,7 +271,7 @@ class AgentClient:
         secrets: tuple[str, ...] = (),
     ) -> None:
         self.connection = connection
-        self._settings = settings
+        self.settings = settings
         self._secrets = secrets
         self._transport = AgentTransport(connection, settings=settings, on_secret=on_secret)
 
@@ -329,7 +321,7 @@ class AgentClient:
             content=response.content,
             url=url,
             agent=self.connection.name,
-            max_json_depth=self._settings.max_agent_json_depth,
+            max_json_depth=self.settings.max_agent_json_depth,
         )
         raise_for_status(answer, self.connection.name, self.secrets, allow=allow)
         return answer
@@ -340,7 +332,10 @@ class AgentClient:
         A credential that the agent put into its query is taken out. Raises AgentRejectedError for other origins,
         naming scheme and host only.
         """
-        found = urljoin(base or f"{self.connection.base_url}/", url.strip())
+        try:
+            found = urljoin(base or f"{self.connection.base_url}/", url.strip())
+        except ValueError as error:
+            raise self._error("a link leads to an address that is none") from error
         if not is_plain(found) or find_origin(found) != self.connection.origin:
             raise self._error(
                 f"a link leads to {show_origin(found)}; accepted is the connection's own origin "
@@ -378,7 +373,7 @@ class AgentClient:
 
     def _check_headers(self, request: HttpRequest, idempotency_key: str | None) -> dict[str, str]:
         headers = dict(request.headers)
-        reserved = _RESERVED_HEADERS | {self._credential_header} | ({"idempotency-key"} if idempotency_key else set())
+        reserved = RESERVED_HEADERS | {self._credential_header} | ({"idempotency-key"} if idempotency_key else set())
         if taken := sorted(name for name in headers if name.lower() in reserved):
             raise self._error(f"the request sets the headers {taken}, which are not its own to set")
         if request.content_type:

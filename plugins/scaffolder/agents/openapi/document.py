@@ -11,7 +11,7 @@ from scaffolder.agents.openapi.operation import METHODS
 from scaffolder.agents.openapi.references import resolve
 from scaffolder.agents.openapi.servers import find_prefix, list_origins, list_servers
 from scaffolder.agents.openapi.slices import Operation, Slicer
-from scaffolder.errors import AgentConfigurationError, LimitExceededError
+from scaffolder.errors import AgentAnswerError, AgentConfigurationError, LimitExceededError
 from scaffolder.records.endpoints import Offer, OfferedEndpoint
 
 MAX_OPERATIONS: Final = 20_000
@@ -19,6 +19,7 @@ _MAX_WARNINGS: Final = 100
 _LINE_CHARACTERS: Final = 300
 _DESCRIPTION_CHARACTERS: Final = 20_000
 _ID_CHARACTERS: Final = 250
+_DIGEST_CHARACTERS: Final = 16
 
 
 def is_openapi(document: Any) -> bool:
@@ -30,9 +31,15 @@ def read_offer(document: Any, *, content: bytes, source: str, base_url: str | No
     """Return what the OpenAPI document `document`, parsed from `content`, offers.
 
     `base_url` is the connection's: its servers have to be of that origin. Without, nobody calls what is found.
-    Raises AgentConfigurationError for other versions and for servers elsewhere, LimitExceededError.
+    Raises AgentConfigurationError for other versions and for servers elsewhere, AgentAnswerError for a document that
+    is nested too deep or takes all memory, LimitExceededError.
     """
-    return _Reader(document, source=source, base_url=base_url).read(content, etag)
+    try:
+        return _Reader(document, source=source, base_url=base_url).read(content, etag)
+    except (RecursionError, MemoryError) as error:
+        raise AgentAnswerError(
+            f"the description {printable(source)!r} is nested too deep or too large to be read"
+        ) from error
 
 
 class _Reader:
@@ -128,8 +135,18 @@ class _Reader:
         if given is not None and (not usable or given in seen):
             reason = "there twice" if usable else f"not printable text of up to {_ID_CHARACTERS} characters"
             self._warnings.append(f"operationId {_line(given)!r} is {reason}; {_line(otherwise)!r} takes its place")
-        name = str(given) if usable and given not in seen else printable(otherwise)
+        name = str(given) if usable and given not in seen else self._make_name(otherwise, seen)
         seen.add(name)
+        return name
+
+    def _make_name(self, place: str, seen: set[str]) -> str:
+        """Return method and path as a name, with a digest where it is too long or not the only one."""
+        name, digest = printable(place), place
+        while len(name) > _ID_CHARACTERS or name in seen:
+            digest = hashlib.sha256(digest.encode(errors="surrogatepass")).hexdigest()[:_DIGEST_CHARACTERS]
+            name = f"{printable(place)[: _ID_CHARACTERS - _DIGEST_CHARACTERS - 1]} {digest}"
+        if name != printable(place):
+            self._warnings.append(f"operation {_line(place)!r} is named {name!r}: its own name is too long or taken")
         return name
 
     def _place(self, operation_id: str, data: Mapping[str, Any], item: Mapping[str, Any], *, default: str) -> str:

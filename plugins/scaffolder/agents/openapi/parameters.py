@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
+from scaffolder.agents.http.messages import RESERVED_HEADERS
 from scaffolder.agents.openapi.references import resolve
 from scaffolder.agents.openapi.schemas import Flaw, Purpose, find_flaws
 
 PLACES: Final = ("path", "query", "header")
-# OpenAPI 3.1, section 4.8.12.2: what is declared of these does not count.
-_IGNORED_HEADERS: Final = frozenset({"accept", "content-type", "authorization"})
 IDEMPOTENCY_KEY: Final = "idempotency-key"
 _DEFAULT_STYLES: Final = {"path": "simple", "query": "form", "header": "simple", "cookie": "form"}
 _STYLES: Final = {
@@ -106,12 +105,14 @@ def read_parameters(
 ) -> list[Parameter]:
     """Return the parameters of an operation; its own replace those of its path (by place and name).
 
+    Headers that no request sets do not count; of Accept, Content-Type and Authorization OpenAPI 3.1 says the same
+    (section 4.8.12.2).
     Raises AgentConfigurationError for a reference that cannot be followed.
     """
     found: dict[tuple[str, str], Parameter] = {}
     for declared in [*_list(item.get("parameters")), *_list(operation.get("parameters"))]:
         parameter = _read(document, resolve(document, declared))
-        if not (parameter.place == "header" and parameter.key[1] in _IGNORED_HEADERS):
+        if not (parameter.place == "header" and parameter.key[1] in RESERVED_HEADERS):
             found[parameter.key] = parameter
     return list(found.values())
 

@@ -27,7 +27,11 @@ log = logging.getLogger(__name__)
 Purpose = Literal["request", "plan", "answer"]
 
 MAX_STEPS: Final = 300_000
-"""How many keywords are looked at for one value, which takes some seconds. What comes after is taken to fit."""
+"""How many keywords are looked at for one value, which takes some seconds. What comes after is taken to fit.
+
+A keyword that lists many things, as ``enum`` does, counts once more for every `_STEP_ITEMS` of them.
+"""
+_STEP_ITEMS: Final = 16
 
 MAX_FLAWS: Final = 100
 """How many flaws of one value are looked for."""
@@ -46,7 +50,7 @@ _JSON_TYPES: Final = {
 }
 _LEFT_OUT: Final = ("format", "unevaluatedProperties", "unevaluatedItems")
 # What values that are not known yet would decide.
-_UNDECIDED: Final = ("not", "uniqueItems", "contains")
+_UNDECIDED: Final = ("not", "if", "uniqueItems", "contains")
 
 Keyword = Callable[[Any, Any, Any, Any], Iterator[Any] | None]
 
@@ -164,7 +168,7 @@ def _guard(keyword: Keyword) -> Keyword:
 
     def check(validator: Any, expected: Any, instance: Any, schema: Any) -> Iterator[Any]:
         current = _current.get()
-        current.steps += 1
+        current.steps += 1 + (len(expected) // _STEP_ITEMS if isinstance(expected, list | dict) else 0)
         if current.steps > MAX_STEPS:
             raise _TooLongError
         if isinstance(instance, Anything) or (instance is None and schema.get("nullable") is True):

@@ -16,6 +16,7 @@ CREATE TABLE agent_description (
     connection text PRIMARY KEY,
     kind text NOT NULL CHECK (kind IN ('openapi', 'a2a', 'mcp')),
     source text NOT NULL,
+    base_url text NOT NULL,
     title text NOT NULL,
     version text NOT NULL,
     description text NOT NULL,
