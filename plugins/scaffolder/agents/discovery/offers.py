@@ -41,7 +41,7 @@ async def fetch_offer(
     if connection.conn_type == "agent_api" and connection.description_kind == "mcp":
         offer = await _fetch_tools(client, connection.description_path, timeout_seconds=timeout_seconds)
         return None if _is_known(offer.digest, offer.source, known) else offer
-    source = _find_url(client, connection.description_path)
+    source = find_url(client, connection.description_path)
     headers: tuple[tuple[str, str], ...] = ()
     if known and known.etag and known.source == source:
         headers = (("If-None-Match", known.etag),)
@@ -92,7 +92,7 @@ async def explore(client: AgentClient, path: str) -> Offer:
 async def _read_place(client: AgentClient, place: str, *, timeout_seconds: float) -> Offer:
     answer = await client.send(HttpRequest(method="GET", path=place), accept=_ACCEPT, timeout_seconds=timeout_seconds)
     document = parse_document(answer.content, name=answer.agent, max_depth=answer.max_json_depth)
-    return read_document(document, content=answer.content, source=_find_url(client, place))
+    return read_document(document, content=answer.content, source=find_url(client, place))
 
 
 def parse_document(content: bytes, *, name: str, max_depth: int) -> Any:
@@ -166,7 +166,7 @@ async def _fetch_tools(client: AgentClient, path: str, *, timeout_seconds: float
     server = session.server
     return Offer(
         kind="mcp",
-        source=_find_url(client, path),
+        source=find_url(client, path),
         title=_line(server.get("title") or server.get("name")),
         version=_line(server.get("version")),
         description=_text(server.get("instructions"))[:_DESCRIPTION_CHARACTERS],
@@ -218,7 +218,8 @@ def _is_known(digest: str, source: str, known: AgentDescription | None) -> bool:
     return known is not None and (known.digest, known.source) == (digest, source)
 
 
-def _find_url(client: AgentClient, path: str) -> str:
+def find_url(client: AgentClient, path: str) -> str:
+    """Return where `path` leads: below the connection's base URL, or itself where it is a URL."""
     return client.connection.base_url + path if path.startswith("/") else urlsplit(path).geturl()
 
 

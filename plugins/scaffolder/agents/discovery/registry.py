@@ -85,11 +85,11 @@ class EndpointRegistry:
 
     def _find_known(self, client: AgentClient) -> AgentDescription | None:
         """Return the description of what the connection leads to now, None where it led elsewhere when it was read."""
-        from scaffolder.agents.discovery.offers import _find_url
+        from scaffolder.agents.discovery.offers import find_url
 
         connection = client.connection
         known = self._records.find_description(connection.conn_id)
-        there = (connection.base_url, _find_url(client, connection.description_path))
+        there = (connection.base_url, find_url(client, connection.description_path))
         return known if known is not None and (known.base_url, known.source) == there else None
 
     def _is_fresh(self, client: AgentClient) -> bool:

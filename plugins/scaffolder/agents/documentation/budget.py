@@ -13,12 +13,15 @@ MAX_PAGE_SIZE: Final = 19_000_000
 MAX_OPERATIONS_SIZE: Final = 18_000_000
 """How many of them the operations have at the most: the index is to have the rest."""
 
+# How much longer than of others it takes to make something of these.
+_WEIGHTS: Final = {"[": 100, "\n": 20, ">": 20, "|": 5}
+
 
 @dataclass(kw_only=True)
 class Budget:
     """What is left to show of one operation: `rows` of schemas, `characters`, and `effort` for finding out what.
 
-    `taken` counts the characters.
+    `taken` counts the characters that are not left any more.
     """
 
     rows: int = 1_500
@@ -39,10 +42,11 @@ class Budget:
         return clean(text, bound)
 
     def charge(self, *texts: str) -> None:
-        """Count `texts` as shown."""
+        """Count `texts` as shown, marks that take prose long to read as many characters."""
         for text in texts:
-            self.characters -= len(text)
-            self.taken += len(text)
+            cost = len(text) + sum(weight * text.count(mark) for mark, weight in _WEIGHTS.items())
+            self.characters -= cost
+            self.taken += cost
 
 
 def fit(pieces: Iterable[str], size: int) -> Iterator[str]:
