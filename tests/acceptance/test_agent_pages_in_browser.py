@@ -73,17 +73,17 @@ def offer_skill() -> Offer:
     )
 
 
-def in_frame(browser: Browser) -> None:  # noqa: F811
+def in_frame(browser: Browser) -> None:  # noqa: F811  # the fixture
     browser.driver.switch_to.default_content()
     browser.driver.switch_to.frame(browser.find("iframe[title=Agents]"))
 
 
-def background(browser: Browser) -> str:  # noqa: F811
+def background(browser: Browser) -> str:  # noqa: F811  # the fixture
     colour: Any = browser.driver.execute_script("return getComputedStyle(document.body).backgroundColor")
     return str(colour)
 
 
-def test_a_user_finds_an_operation_and_its_example_step(discovered: None, browser: Browser) -> None:  # noqa: F811
+def test_a_user_finds_an_operation_and_its_example_step(discovered: None, browser: Browser) -> None:  # noqa: F811  # the fixture
     browser.open("/")
     browser.find(NAVIGATION).click()
     in_frame(browser)
@@ -123,7 +123,7 @@ def test_a_user_finds_an_operation_and_its_example_step(discovered: None, browse
     assert browser.find_text("h3", "Request body required")
 
 
-def test_the_pages_follow_the_theme_that_is_chosen_in_airflow(discovered: None, browser: Browser) -> None:  # noqa: F811
+def test_the_pages_follow_the_theme_that_is_chosen_in_airflow(discovered: None, browser: Browser) -> None:  # noqa: F811  # the fixture
     browser.open("/plugin/scaffolder-agents/scaffolder/agents/planner")
     for theme, colour in (("dark", "rgb(17, 20, 23)"), ("light", "rgb(255, 255, 255)")):
         browser.driver.switch_to.default_content()

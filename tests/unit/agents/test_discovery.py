@@ -351,7 +351,7 @@ def test_one_place_that_is_away_does_not_hide_the_others(
     server: DescriptionServer, settings: Settings, how: str
 ) -> None:
     server.tools = [TOOLS]
-    server.get_behaviour = how  # type: ignore[assignment]
+    server.get_behaviour = how  # type: ignore[assignment]  # a str, but one of its words
     offer = look(server, "/mcp", replace(settings, agent_timeout_seconds=1))
     assert (offer.kind, len(offer.endpoints)) == ("mcp", 5)
 

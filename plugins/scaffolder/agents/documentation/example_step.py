@@ -168,7 +168,7 @@ def _dumper() -> type[yaml.SafeDumper]:
         """Writes lists indented, texts of several lines as blocks, and no aliases."""
 
         def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: FBT001, FBT002  # PyYAML's
-            super().increase_indent(flow, False)  # noqa: FBT003
+            super().increase_indent(flow, False)  # noqa: FBT003  # the same
 
         def ignore_aliases(self, data: Any) -> bool:
             return True
