@@ -115,6 +115,31 @@ class Settings:
     )
     budget_days: int = _setting(30, "Days over which a project's tokens and money are counted.", low=1, high=36_500)
     git_timeout_seconds: int = _setting(600, "Seconds one git command may take.", low=1, high=86_400)
+    export_timeout_seconds: int = _setting(60, "Seconds to wait for an answer of a git host's API.", low=1, high=86_400)
+    export_tries: int = _setting(
+        4,
+        "How often one try of a task sends a request to a git host that is away for a moment, where that is harmless.",
+        low=1,
+        high=100,
+    )
+    export_max_wait_seconds: int = _setting(
+        30, "Seconds that a task waits on its worker for a git host; longer waits are deferred.", low=0, high=3_600
+    )
+    export_max_deferral_seconds: int = _setting(
+        86_400,
+        "Seconds that a git host may ask to be left alone; asking for more fails the task.",
+        low=1,
+        high=2_592_000,
+    )
+    export_connections: str = _setting(
+        "*",
+        "Connections that the DAG export_repository may use: comma-separated patterns. Workflows name their own.",
+    )
+    github_write_interval_seconds: int = _setting(
+        1, "Seconds between two requests to GitHub that write, of all workers with one connection.", low=0, high=3_600
+    )
+    github_writes_per_minute: int = _setting(80, "Requests to GitHub that write, in a minute.", low=1, high=1_000_000)
+    github_writes_per_hour: int = _setting(500, "Requests to GitHub that write, in an hour.", low=1, high=1_000_000)
     records_connect_timeout_seconds: int = _setting(
         10, "Seconds to wait for a connection to the records' database.", low=1, high=300
     )

@@ -34,7 +34,8 @@
         ├── AgentRateLimitedError        the agent asked to wait
         ├── AgentWaitError               an agent wants to be left alone for longer than a worker waits
         ├── AgentCircuitOpenError        the agent has failed too often: no call is let through for a while
-        └── HostUnavailableError         a git host is away
+        ├── HostUnavailableError         a git host is away
+        └── HostWaitError                a git host wants to be left alone for longer than a worker waits
 
 A message says what failed, the offending value and what is accepted. Messages never hold tokens, credentialed URLs
 or agent payloads.
@@ -222,4 +223,18 @@ class AgentCircuitOpenError(TransientError):
 
 
 class HostUnavailableError(TransientError):
-    """A git host is away."""
+    """A git host is away.
+
+    `in_doubt` says that a request that must not be sent twice was sent and may have been acted upon.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None, in_doubt: bool = False) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+        self.in_doubt = in_doubt
+
+
+class HostWaitError(TransientError):
+    """A git host wants to be left alone for longer than a worker waits."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)

@@ -43,6 +43,43 @@ _CREDENTIALS: Final = {
     ),
     "client_private_key_passphrase": _field("Private key passphrase", "If the key has one.", format="password"),
 }
+_GIT_CREDENTIALS: Final = {
+    "private_key": _field("SSH private key", "ssh: URLs only: the text of an OpenSSH or PEM key.", format="password"),
+    "private_key_passphrase": _field("Private key passphrase", "If the key has one.", format="password"),
+    "host_keys": _field(
+        "SSH host keys",
+        "ssh: URLs only: what 'ssh-keyscan HOST' prints, once it is compared with what the host's operator publishes. "
+        "No other key is trusted.",
+        format="multiline",
+    ),
+    "ca_certificate": _field(
+        "CA certificate",
+        "https: URLs only, for a host with an authority of its own: PEM text, or the absolute path of a PEM file on "
+        "the worker.",
+        format="multiline",
+    ),
+}
+_SIGNING: Final = {
+    "email": _field("E-mail address", "Author and committer of the exported commits, with the name above."),
+    "private_key": _field(
+        "Signing key",
+        "Signs the commits: the text of an OpenSSH or PEM key, or of an OpenPGP key (-----BEGIN PGP PRIVATE KEY "
+        "BLOCK-----). Without one they are not signed.",
+        format="password",
+    ),
+}
+_GITLAB: Final = {
+    "token_type": _field(
+        "Token type",
+        "private for personal, group and project access tokens; oauth for a token of OAuth 2.0.",
+        enum=["private", "oauth", None],
+    ),
+    "ca_certificate": _field(
+        "CA certificate",
+        "For a GitLab with an authority of its own: PEM text, or the absolute path of a PEM file on the worker.",
+        format="multiline",
+    ),
+}
 _AGENT_BEHAVIOUR: Final = {
     "hidden-fields": ["schema"],
     "relabeling": {"host": "Base URL", "login": "User or client id", "password": "Token, key, password or secret"},
@@ -98,6 +135,29 @@ def get_provider_info() -> dict[str, Any]:
                     "relabeling": {"host": "Repository URL", "password": "Password or token"},
                     "placeholders": {"host": "https://git.example.com/team/{name}.git"},
                 },
+                "conn-fields": _GIT_CREDENTIALS,
+            },
+            {
+                "connection-type": "commit_identity",
+                "hook-class-name": "scaffolder.exports.hook.CommitIdentityHook",
+                "hook-name": "Commit identity",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["host", "port", "schema", "extra"],
+                    "relabeling": {"login": "Name", "password": "Passphrase of the private key"},
+                    "placeholders": {"login": "Release Bot"},
+                },
+                "conn-fields": _SIGNING,
+            },
+            {
+                "connection-type": "gitlab",
+                "hook-class-name": "scaffolder.exports.gitlab.hook.GitLabHook",
+                "hook-name": "GitLab",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["login", "port", "schema", "extra"],
+                    "relabeling": {"host": "URL", "password": "Token"},
+                    "placeholders": {"host": "https://gitlab.com"},
+                },
+                "conn-fields": _GITLAB,
             },
         ],
         "extra-links": ["scaffolder.operators.links.RepositoryLink"],

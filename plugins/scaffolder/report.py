@@ -57,7 +57,7 @@ class Report:
             files=records.list_files(key, at=commit),
             commits=_read_commits(records, generated_project, repository),
             agent_calls=records.agent_calls.list(key),
-            exports=records.list_exports(key),
+            exports=records.exports.list(key),
             events=records.list_events(key),
             directory=str(repository.directory),
         )
@@ -209,6 +209,8 @@ def _shorten(origin: str) -> str:
 def _describe_export(export: RepositoryExport) -> list[str]:
     facts = [
         ("commit", export.commit),
+        ("exported as", export.exported_commit if export.exported_commit != export.commit else None),
+        ("repository", export.remote_name if export.remote_name != export.url else None),
         ("path", export.archive_path),
         ("sha256", export.archive_sha256),
         ("url", export.url if export.archive_path is None else None),

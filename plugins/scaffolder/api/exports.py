@@ -27,7 +27,7 @@ def get_readable_export(export_id: UUID, user: GetUserDep) -> RepositoryExport:
     """Return the export where the user may read its run and its project; otherwise it is not there (404)."""
     missing = RecordNotFoundError(f"there is no repository export {str(export_id)!r}")
     with ProjectRecordsHook().open() as records:
-        export = records.get_export(export_id)
+        export = records.exports.get(export_id)
         generated_project = records.get_generated_project(export.generated_project_id)
         member = may_read(records, generated_project.project, username=user.get_name())
     authorized = get_auth_manager().is_authorized_dag(

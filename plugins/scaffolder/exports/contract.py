@@ -2,54 +2,142 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Final, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scaffolder.config import Settings
 from scaffolder.errors import ExportTargetError
-from scaffolder.generation.git_remote import GitRemote
+from scaffolder.exports.identity import CommitIdentity
+from scaffolder.exports.ledger import ExportLedger
 from scaffolder.generation.repository import ProjectRepository
+from scaffolder.records.models import GeneratedProject, ProjectFile, RepositoryExport
+
+RepositoryName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\Z")]
+BranchName = Annotated[str, Field(pattern=r"^(?!-)(?!.*(\.\.|//|@\{|\.lock$|/$|\.$))[A-Za-z0-9._/@-]{1,200}\Z")]
+
+_SHOWN_CHARACTERS: Final = 100
+
+
+class ExportOptions(BaseModel):
+    """The options of a target. Subclasses name them; unknown ones are errors."""
+
+    # Patterns are Python's: look-ahead is needed, and \Z, as $ lets a line end through.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, regex_engine="python-re")
+
+
+class SecretReference(ExportOptions):
+    """A secret value that lies in an Airflow connection.
+
+    `field` is ``password``, ``login``, ``host`` or the name of an extra.
+    """
+
+    connection: Annotated[str, Field(min_length=1, max_length=250)]
+    field: Annotated[str, Field(min_length=1, max_length=250)] = "password"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportRequest:
-    """One commit to be put somewhere. `directory` is where archives of this generated project go."""
+    """One commit to be put somewhere.
 
-    name: str
-    commit: str
+    `ledger` is the export's record: what an earlier try made, and where this one notes what it makes. `directory` is
+    where archives of this generated project go. `connection` is what the exporter's own `connect` returned.
+    `read_files` lists the files of the commit with their origins, `read_secret` fetches a secret from a connection.
+    """
+
+    ledger: ExportLedger
+    generated_project: GeneratedProject
     repository: ProjectRepository
     directory: Path
     options: Mapping[str, Any]
-    remote: GitRemote | None
+    connection: Any = field(repr=False)
+    identity: CommitIdentity | None
     settings: Settings
+    read_files: Callable[[], Sequence[ProjectFile]]
+    read_secret: Callable[[SecretReference], str]
+
+    @property
+    def export(self) -> RepositoryExport:
+        """The export's record, as it is now."""
+        return self.ledger.export
+
+    @property
+    def commit(self) -> str:
+        """The generated project's commit that is exported."""
+        return self.export.commit
+
+    @property
+    def name(self) -> str:
+        """The generated project's name."""
+        return self.generated_project.name
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportResult:
-    """Where the commit is now."""
+    """Where the commit is now. `result` is what else there is to tell, as JSON."""
 
     url: str
     archive_path: Path | None = None
     archive_sha256: str | None = None
+    exported_commit: str | None = None
+    result: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Exporter(Protocol):
-    """Puts a commit somewhere. Calling it again with the same request must find the first call's work done."""
+    """Puts a commit somewhere. Calling it again with the same request must find the first call's work done.
+
+    `author_options` are those that only a workflow's author may set, not whoever triggers ``export_repository``.
+    """
 
     target: str
     needs_connection: bool
+    author_options: frozenset[str]
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raise ExportTargetError where an option is unknown or its value isn't accepted."""
 
+    def connect(self, conn_id: str) -> Any:
+        """Return what `export` needs of the Airflow connection `conn_id`, without a request.
+
+        Raises ExportTargetError.
+        """
+
+    def locate(self, connection: Any) -> str | None:
+        """Return the host that `connection` speaks of, as a URL without credentials."""
+
     def export(self, request: ExportRequest) -> ExportResult:
         """Put `request.commit` there. Raises the errors of ``scaffolder.errors`` that speak of exports."""
 
+    def roll_back(self, request: ExportRequest) -> str | None:
+        """Take away what this export made, where that is sure to hurt nobody.
 
-def check_known_options(target: str, options: Mapping[str, Any], accepted: Mapping[str, str]) -> None:
-    """Raise ExportTargetError where `options` has a key that is not in `accepted` (name -> what it takes)."""
-    if unknown := sorted(set(options) - set(accepted)):
-        listing = ", ".join(f"{name} ({kind})" for name, kind in sorted(accepted.items()))
-        raise ExportTargetError(f"target {target!r} has no options {unknown}; accepted are {listing}")
+        Return what is left behind and why, None where nothing is.
+        """
+
+
+Options = TypeVar("Options", bound=ExportOptions)
+
+
+def read_options(kind: type[Options], options: Mapping[str, Any], *, target: str) -> Options:
+    """Return `options` as `kind`. Raises ExportTargetError with every problem."""
+    try:
+        return kind.model_validate(dict(options))
+    except ValidationError as error:
+        problems = "; ".join(_describe(kind, problem) for problem in error.errors(include_url=False))
+        raise ExportTargetError(f"target {target!r}: {problems}") from None
+
+
+def _describe(kind: type[ExportOptions], problem: Mapping[str, Any]) -> str:
+    location: tuple[str | int, ...] = problem["loc"]
+    place = ".".join(str(part) for part in location) or "options"
+    if problem["type"] == "extra_forbidden":
+        accepted = f"; accepted are {sorted(kind.model_fields)}" if len(location) == 1 else ""
+        return f"there is no option {place!r}{accepted}"
+    if problem["type"] == "missing":
+        return f"option {place!r} is missing"
+    value = problem.get("input")
+    shown = f" is {value!r}"[:_SHOWN_CHARACTERS] if isinstance(value, str | int | float | bool | None) else ""
+    return f"option {place!r}{shown}: {problem['msg']}"

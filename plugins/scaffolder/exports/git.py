@@ -1,60 +1,90 @@
-"""Export to any git host: one push of one commit to a repository that is empty, or holds that commit already."""
+"""Export to any git host: one push to a repository that is empty, or holds what this project has put there."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from scaffolder.errors import (
-    ExportConflictError,
-    ExportRejectedError,
-    ExportTargetError,
-    HostUnavailableError,
-    StorageError,
+from scaffolder.errors import ExportConflictError, ExportTargetError, StorageError
+from scaffolder.exports.contract import (
+    BranchName,
+    ExportOptions,
+    ExportRequest,
+    ExportResult,
+    RepositoryName,
+    read_options,
 )
-from scaffolder.exports.contract import ExportRequest, ExportResult, check_known_options
-from scaffolder.generation.git_remote import SCHEMES, GitRemote, RemoteGit, RemoteGitError, without_credentials
+from scaffolder.exports.history import prepare_commit
+from scaffolder.exports.hosted import get_export_ref
+from scaffolder.exports.push import HEADS, RemoteRepositoryGit
+from scaffolder.generation.git_remote import SCHEMES, GitRemote, without_credentials
 from scaffolder.generation.repository import BRANCH, last_line, make_git
 
-_REPOSITORY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_STALE = re.compile(r"stale info|fetch first|non-fast-forward|already exists", re.IGNORECASE)
+
+class GitOptions(ExportOptions):
+    """The options of the target ``git``: the repository's name (that of the generated project) and the branch."""
+
+    repository: RepositoryName | None = None
+    branch: BranchName = "main"
 
 
 class GitExporter:
-    """Options: ``repository``, the repository's name on the host (default: the generated project's name)."""
+    """A repository at any git host, which must be there and empty; a ``file:`` URL makes a local bare one."""
 
     target = "git"
     needs_connection = True
+    author_options: frozenset[str] = frozenset()
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """See `Exporter`."""
-        check_known_options(self.target, options, {"repository": "the repository's name"})
-        name = options.get("repository")
-        if name is not None and (not isinstance(name, str) or not _REPOSITORY_NAME.fullmatch(name)):
-            raise ExportTargetError(f"repository {name!r}; accepted is {_REPOSITORY_NAME.pattern}")
+        read_options(GitOptions, options, target=self.target)
+
+    def connect(self, conn_id: str) -> GitRemote:
+        """See `Exporter`."""
+        from scaffolder.exports.hook import GitRemoteHook
+
+        return GitRemoteHook(conn_id).get_conn()
+
+    def locate(self, connection: GitRemote) -> str:
+        """See `Exporter`."""
+        return without_credentials(connection.url)
 
     def export(self, request: ExportRequest) -> ExportResult:
-        """Push the commit to ``main``. What is there and isn't ours is not touched: ExportConflictError."""
-        if request.remote is None:
-            raise ExportTargetError("target 'git' needs a connection that names the git host")
-        url = get_repository_url(request.remote, name=request.options.get("repository") or request.name)
-        git = _Git(request, url=url, remote=request.remote)
+        """Push the commit. What is there and isn't this project's is not touched: ExportConflictError."""
+        options = read_options(GitOptions, request.options, target=self.target)
+        remote: GitRemote = request.connection
+        url = get_repository_url(remote, name=options.repository or request.name)
+        git = RemoteRepositoryGit(
+            url,
+            remote=remote,
+            directory=request.repository.directory / ".git",
+            timeout_seconds=request.settings.git_timeout_seconds,
+        )
+        commit = prepare_commit(
+            request.repository, request.commit, ref=get_export_ref(request), identity=request.identity
+        )
         _create_local_repository(url)
         found = git.list_refs()
-        if found.get(BRANCH) != request.commit:
-            if found:
+        there = found.get(HEADS + options.branch)
+        if there != commit:
+            others = request.ledger.find_others(url)
+            if found and there not in {one.exported_commit for one in others if one.exported_commit}:
                 raise ExportConflictError(
                     f"{url} holds {len(found)} refs that this export did not make, so nothing was pushed; accepted "
                     "is an empty repository"
                 )
-            git.push()
-            if (there := git.list_refs().get(BRANCH)) != request.commit:
-                raise HostUnavailableError(f"{url} has {there!r} on main after a push of {request.commit!r}")
-        return ExportResult(url=url)
+            request.ledger.note(remote_id=url, remote_name=url, exported_commit=commit, branch=options.branch, url=url)
+            git.push(commit, branch=options.branch, onto=there)
+        return ExportResult(url=url, exported_commit=commit, result={"branch": options.branch})
+
+    def roll_back(self, request: ExportRequest) -> str | None:
+        """Say what is left: git alone deletes no repositories."""
+        export = request.export
+        if export.exported_commit is None:
+            return None
+        return f"{export.url}, branch {export.branch!r}, is left behind: this target cannot delete repositories"
 
 
 def get_repository_url(remote: GitRemote, *, name: str) -> str:
@@ -95,41 +125,3 @@ def _create_local_repository(url: str) -> None:
         raise StorageError(f"the repository {str(directory)!r} cannot be made: {error.strerror}") from error
     except git.GitCommandError as error:
         raise StorageError(f"the repository {str(directory)!r} cannot be made: {last_line(error.stderr)}") from error
-
-
-class _Git:
-    """git commands against one remote repository, with its credentials."""
-
-    def __init__(self, request: ExportRequest, *, url: str, remote: GitRemote) -> None:
-        self._commit = request.commit
-        self._directory = request.repository.directory / ".git"
-        self._git = RemoteGit(url, remote=remote, timeout_seconds=request.settings.git_timeout_seconds)
-
-    def list_refs(self) -> dict[str, str]:
-        """Return the remote's branches and tags: ref -> commit."""
-        with _translated_errors():
-            return self._git.list_refs(self._directory)
-
-    def push(self) -> None:
-        """Push the commit to a branch that must not be there: a second writer loses, it does not overwrite."""
-        with _translated_errors():
-            self._git.run(
-                "push",
-                "--quiet",
-                f"--force-with-lease={BRANCH}:",
-                "--",
-                self._git.url,
-                f"{self._commit}:{BRANCH}",
-                git_directory=self._directory,
-            )
-
-
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    try:
-        yield
-    except RemoteGitError as error:
-        # Not "from error": ours says all that it says.
-        if _STALE.search(error.told):
-            raise ExportConflictError(f"{error}; somebody else has written there, so nothing was pushed") from None
-        raise error.translated(ExportRejectedError) from None

@@ -1,19 +1,34 @@
-"""The exporters there are, by target."""
+"""The exporters there are, by target: entry points of the group ``scaffolder.exporters``, ours and those of others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Final
 
 from scaffolder.errors import ExportTargetError
-from scaffolder.exports.archive import ArchiveExporter
 from scaffolder.exports.contract import Exporter
-from scaffolder.exports.git import GitExporter
 
-_EXPORTERS: dict[str, Callable[[], Exporter]] = {"archive": ArchiveExporter, "git": GitExporter}
+GROUP: Final = "scaffolder.exporters"
 
 
 def get_exporter(target: str) -> Exporter:
     """Return the exporter for `target`. Raises ExportTargetError naming those there are."""
-    if target not in _EXPORTERS:
-        raise ExportTargetError(f"target {target!r}; accepted are {sorted(_EXPORTERS)}")
-    return _EXPORTERS[target]()
+    found = {(point.value, point) for point in entry_points(group=GROUP, name=target)}
+    if not found:
+        raise ExportTargetError(f"target {target!r}; accepted are {list_targets()}")
+    if len(found) > 1:
+        raise ExportTargetError(
+            f"target {target!r} is offered by several installed packages: {sorted(value for value, _ in found)}; "
+            "accepted is one"
+        )
+    point = found.pop()[1]
+    try:
+        exporter: Exporter = point.load()()
+    except ImportError as error:
+        raise ExportTargetError(f"target {target!r} cannot be loaded ({point.value}): {error}") from error
+    return exporter
+
+
+def list_targets() -> list[str]:
+    """Return the names of all targets."""
+    return sorted({point.name for point in entry_points(group=GROUP)})

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID, uuid5
 
 from scaffolder.config import Settings
-from scaffolder.errors import ExportConflictError, ExportTargetError, ScaffolderError
-from scaffolder.exports.contract import Exporter, ExportRequest
+from scaffolder.errors import (
+    ExportConflictError,
+    ExportTargetError,
+    HostWaitError,
+    RecordsUnavailableError,
+    ScaffolderError,
+    TransientError,
+)
+from scaffolder.exports.contract import Exporter, ExportRequest, SecretReference
+from scaffolder.exports.identity import CommitIdentity
+from scaffolder.exports.ledger import ExportLedger
 from scaffolder.exports.registry import get_exporter
-from scaffolder.generation.git_remote import GitRemote
 from scaffolder.generation.step_commit import get_project_directory, get_repository
 from scaffolder.records.models import ExportStatus, GeneratedProject, GeneratedProjectStatus, RepositoryExport
 from scaffolder.records.store import ProjectRecords
+
+log = logging.getLogger(__name__)
 
 _EXPORTABLE = frozenset({GeneratedProjectStatus.GENERATING, GeneratedProjectStatus.READY})
 
@@ -29,6 +40,11 @@ def check_target(target: str, options: Mapping[str, Any], *, has_connection: boo
     return exporter
 
 
+def refuse_secrets(reference: SecretReference) -> str:
+    """Refuse to read a secret: there are no connections here."""
+    raise ExportTargetError(f"the secret of connection {reference.connection!r} cannot be read here")
+
+
 def export_generated_project(
     records: ProjectRecords,
     generated_project_id: UUID,
@@ -36,54 +52,155 @@ def export_generated_project(
     step_id: str,
     target: str,
     options: Mapping[str, Any],
-    remote: GitRemote | None,
     settings: Settings,
+    connection: Any = None,
+    connection_id: str | None = None,
+    identity: CommitIdentity | None = None,
+    rollback: bool = False,
+    read_secret: Callable[[SecretReference], str] = refuse_secrets,
 ) -> RepositoryExport:
     """Export the head of a generated project, once: the same export again finds the first one's work.
 
-    Raises the errors of the exporter; the record holds the reason then.
+    What makes two exports the same is target, host, options, commit and identity, whichever step or run asks.
+    `connection` is what the exporter's `connect` returned for `connection_id`. Raises the errors of the exporter; the
+    record holds the reason then. A HostWaitError leaves the export under way: the same call goes on with it later.
     """
-    exporter = check_target(target, options, has_connection=remote is not None)
+    exporter = check_target(target, options, has_connection=connection is not None)
     generated_project = records.get_generated_project(generated_project_id)
-    export = _intend(records, generated_project, step_id=step_id, target=target, options=options, remote=remote)
+    location = exporter.locate(connection) if connection is not None else None
+    _check_exportable(generated_project)
+    sameness = {
+        "target": target,
+        "location": location,
+        "options": dict(options),
+        "commit": generated_project.head_commit,
+        "identity": identity.signature if identity else None,
+    }
+    key = hashlib.sha256(json.dumps(sameness, sort_keys=True).encode()).hexdigest()
+    export = records.exports.intend(
+        uuid5(generated_project.id, key),
+        generated_project_id=generated_project.id,
+        step_id=step_id,
+        target=target,
+        connection=connection_id,
+        location=location,
+        options=dict(options),
+        rollback=rollback,
+        idempotency_key=f"{generated_project.id}:{key}",
+        commit=str(generated_project.head_commit),
+    )
     exported_before = export.status is ExportStatus.EXPORTED
     if not exported_before:
-        records.mark_exporting(export.id)
-    directory = get_project_directory(generated_project_id, settings=settings)
-    request = ExportRequest(
-        name=generated_project.name,
-        commit=export.commit,
-        repository=get_repository(generated_project_id, settings=settings),
-        directory=directory / "archives",
-        options=options,
-        remote=remote,
+        records.exports.mark_exporting(export.id)
+    request = _make_request(
+        records,
+        generated_project,
+        export,
         settings=settings,
+        connection=connection,
+        identity=identity,
+        read_secret=read_secret,
     )
     try:
         result = exporter.export(request)
+    except (HostWaitError, RecordsUnavailableError):
+        raise
     except BaseException as error:  # also a task that is told to stop: its export is over
         if not exported_before:
             reason = str(error) if isinstance(error, ScaffolderError) else type(error).__name__
-            records.mark_export_failed(export.id, error=reason)
+            records.exports.mark_failed(export.id, error=reason)
         raise
-    records.mark_exported(
+    records.exports.mark_exported(
         export.id,
         url=result.url,
         archive_path=str(result.archive_path) if result.archive_path else None,
         archive_sha256=result.archive_sha256,
+        exported_commit=result.exported_commit,
+        result=dict(result.result),
     )
-    return records.get_export(export.id)
+    return records.exports.get(export.id)
 
 
-def _intend(
+def roll_back_exports(
+    records: ProjectRecords,
+    generated_project_id: UUID,
+    *,
+    settings: Settings,
+    connect: Callable[[Exporter, str], Any] = lambda exporter, conn_id: exporter.connect(conn_id),
+) -> list[str]:
+    """Take away what the exports of a failed run made that are to be rolled back, and say what is left behind.
+
+    Something at a host goes only where the records prove that this run made it and nobody has used it since. Each
+    sentence that is returned is also on the export's record. Raises TransientErrors of the hosts, at the end.
+    """
+    generated_project = records.get_generated_project(generated_project_id)
+    left: list[str] = []
+    away: TransientError | None = None
+    for export in records.exports.list(generated_project_id):
+        if not export.rollback or export.status in {ExportStatus.ROLLED_BACK, ExportStatus.PENDING}:
+            continue
+        try:
+            sentence = _roll_back(records, generated_project, export, settings=settings, connect=connect)
+        except RecordsUnavailableError:
+            raise
+        except ScaffolderError as error:
+            sentence = f"{export.url or export.remote_name or export.target} is left behind: {error}"
+            away = error if isinstance(error, TransientError) else away
+        if sentence is None:
+            log.info("Rolled back the export %s to %s", export.id, export.url or export.remote_name)
+            continue
+        records.exports.record_error(export.id, error=f"not rolled back: {sentence}")
+        left.append(sentence)
+    if away is not None:
+        raise away
+    return left
+
+
+def _roll_back(
     records: ProjectRecords,
     generated_project: GeneratedProject,
+    export: RepositoryExport,
     *,
-    step_id: str,
-    target: str,
-    options: Mapping[str, Any],
-    remote: GitRemote | None,
-) -> RepositoryExport:
+    settings: Settings,
+    connect: Callable[[Exporter, str], Any],
+) -> str | None:
+    exporter = get_exporter(export.target)
+    connection = connect(exporter, export.connection) if export.connection and exporter.needs_connection else None
+    request = _make_request(records, generated_project, export, settings=settings, connection=connection)
+    sentence = exporter.roll_back(request)
+    if sentence is None:
+        records.exports.mark_rolled_back(export.id, reason="its run failed, so what it had made was removed")
+    return sentence
+
+
+def _make_request(
+    records: ProjectRecords,
+    generated_project: GeneratedProject,
+    export: RepositoryExport,
+    *,
+    settings: Settings,
+    connection: Any,
+    identity: CommitIdentity | None = None,
+    read_secret: Callable[[SecretReference], str] = refuse_secrets,
+) -> ExportRequest:
+    directory = get_project_directory(generated_project.id, settings=settings)
+    return ExportRequest(
+        ledger=ExportLedger(records.exports, records.exports.get(export.id)),
+        generated_project=generated_project,
+        repository=get_repository(generated_project.id, settings=settings),
+        directory=directory / "archives",
+        options=export.options,
+        connection=connection,
+        identity=identity,
+        settings=settings,
+        read_files=lambda: records.list_files(
+            generated_project.id, at=records.find_commit(generated_project.id, export.commit)
+        ),
+        read_secret=read_secret,
+    )
+
+
+def _check_exportable(generated_project: GeneratedProject) -> None:
     if generated_project.status not in _EXPORTABLE:
         accepted = sorted(status.value for status in _EXPORTABLE)
         raise ExportConflictError(
@@ -93,20 +210,3 @@ def _intend(
         raise ExportConflictError(
             f"generated project {generated_project.id} has no commit yet; a file_generation step comes first"
         )
-    identity = {
-        "step": step_id,
-        "target": target,
-        "options": dict(options),
-        "url": remote.url if remote else None,
-        "commit": generated_project.head_commit,
-    }
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    return records.intend_export(
-        uuid5(generated_project.id, key),
-        generated_project_id=generated_project.id,
-        step_id=step_id,
-        target=target,
-        options=dict(options),
-        idempotency_key=f"{generated_project.id}:{key}",
-        commit=generated_project.head_commit,
-    )

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ STEP_TRAILER: Final = "Scaffolder-Step"
 
 # A tree may hold a .gitattributes; none of it may change bytes on the way out or leave files out.
 _ATTRIBUTES: Final = "* -text -eol -ident -filter -working-tree-encoding -export-ignore -export-subst\n"
+_PIECE_BYTES: Final = 1_048_576
 _LOCKS: Final = (
     "index.lock",
     "HEAD.lock",
@@ -211,9 +213,33 @@ class ProjectRepository:
     def write_archive(self, commit: str, *, kind: str, prefix: str, output: ByteSink) -> None:
         """Write the tree of `commit` as an archive (`kind`: ``tar`` or ``zip``), all below `prefix`.
 
-        Two archives of one commit are byte-identical: entries are sorted and dated by the commit.
+        Two archives of one commit are byte-identical: entries are sorted and dated by the commit. `output` gets them
+        in pieces of the same sizes, too. Raises StorageError where git cannot, and what `output` raises.
         """
-        self._git("archive", f"--format={kind}", f"--prefix={prefix}/", commit, output_stream=output)
+        self._copy("archive", f"--format={kind}", f"--prefix={prefix}/", commit, output=output)
+
+    def write_bundle(self, commit: str, *, output: ByteSink) -> None:
+        """Write the whole history of `commit` as a git bundle, whose branch main (and HEAD) is `commit`.
+
+        Two bundles of one commit are byte-identical, however the objects are packed here. Raises as `write_archive`.
+        """
+        # ``git bundle`` takes over what lies packed here, which depends on how it came about, and names refs that are
+        # there. So: gitformat-bundle(5), version 2. Deltas save a tenth of the size and cost six times the time.
+        output.write(f"# v2 git bundle\n{commit} {BRANCH}\n{commit} HEAD\n\n".encode())
+        self._copy(
+            "pack-objects",
+            "--quiet",
+            "--revs",
+            "--stdout",
+            "--no-reuse-delta",
+            "--no-reuse-object",
+            "--no-use-bitmap-index",
+            "--window=0",
+            "--threads=1",
+            "--compression=1",
+            output=output,
+            given=f"{commit}\n".encode(),
+        )
 
     # Writing
 
@@ -326,15 +352,47 @@ class ProjectRepository:
 
     # git
 
+    def _copy(self, command: str, *arguments: str, output: ByteSink, given: bytes = b"") -> None:
+        """Give `output` what a git command prints; `given` is what it reads."""
+        expired = threading.Event()
+
+        def give_up() -> None:
+            expired.set()
+            process.kill()
+
+        running = self._git(command, *arguments, as_process=True, istream=subprocess.PIPE)
+        timer = threading.Timer(self._timeout_seconds, give_up)
+        with running.proc as process:
+            try:
+                timer.start()
+                with suppress(BrokenPipeError):  # its status says why it reads no more
+                    process.stdin.write(given)
+                    process.stdin.close()
+                while piece := process.stdout.read(_PIECE_BYTES):
+                    output.write(piece)
+                errors = process.stderr.read()
+                process.wait()
+            except BaseException:
+                process.kill()
+                raise
+            finally:
+                timer.cancel()
+        if expired.is_set():
+            raise StorageError(f"git {command} took longer than {self._timeout_seconds} s in {str(self.directory)!r}")
+        if process.returncode != 0:
+            raise StorageError(
+                f"git {command} failed in {str(self.directory)!r}: {last_line(errors.decode('utf-8', 'replace'))}"
+            )
+
     def _git(self, command: str, *arguments: str, **options: Any) -> Any:
         import git
 
-        if not options.get("as_process") and "output_stream" not in options:
+        if not options.get("as_process"):
             options.setdefault("kill_after_timeout", self._timeout_seconds)
         try:
             return self._command(command).execute(["git", command, *arguments], **options)
         except git.GitCommandError as error:
-            if command in {"archive", "clean", "init", "reset", "update-ref"}:
+            if command in {"clean", "init", "reset", "update-ref"}:
                 raise StorageError(
                     f"git {command} failed in {str(self.directory)!r}: {last_line(error.stderr)}"
                 ) from error

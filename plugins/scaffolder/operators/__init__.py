@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from scaffolder.operators.agent_api_call import AgentApiCallOperator
     from scaffolder.operators.file_generation import FileGenerationOperator
+    from scaffolder.operators.generated_project import FinishGeneratedProjectOperator
+    from scaffolder.operators.plan_exports import PlanExportsOperator
     from scaffolder.operators.repo_creation import RepoCreationOperator
 
-__all__ = ["AgentApiCallOperator", "FileGenerationOperator", "RepoCreationOperator"]
+__all__ = [
+    "AgentApiCallOperator",
+    "FileGenerationOperator",
+    "FinishGeneratedProjectOperator",
+    "PlanExportsOperator",
+    "RepoCreationOperator",
+]
 
 _MODULES = {
     "AgentApiCallOperator": "agent_api_call",
     "FileGenerationOperator": "file_generation",
+    "FinishGeneratedProjectOperator": "generated_project",
+    "PlanExportsOperator": "plan_exports",
     "RepoCreationOperator": "repo_creation",
 }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
@@ -24,6 +26,8 @@ from scaffolder.records.hook import DEFAULT_CONN_ID, ProjectRecordsHook
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from scaffolder.records.store import ProjectRecords
 
 _FINE = frozenset({"success", "skipped"})
 
@@ -86,14 +90,18 @@ class OpenGeneratedProjectOperator(BaseOperator):
 class FinishGeneratedProjectOperator(BaseOperator):
     """Set the generated project ``ready`` or ``failed``, whatever happened. Fails where a step did.
 
-    :param step_ids: the tasks that must have succeeded or been skipped.
+    Where the run has failed, exports that are to be rolled back are.
+
+    :param step_ids: the tasks that must have succeeded or been skipped; all that come right before by default.
     :param scaffolder_conn_id: the connection of the records' database.
     """
 
     ui_color = "#dfe7f5"
 
-    def __init__(self, *, step_ids: Sequence[str], scaffolder_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any) -> None:
-        super().__init__(trigger_rule="all_done", **kwargs)
+    def __init__(
+        self, *, step_ids: Sequence[str] = (), scaffolder_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any
+    ) -> None:
+        super().__init__(**({"trigger_rule": "all_done"} | kwargs))
         self.step_ids = tuple(step_ids)
         self.scaffolder_conn_id = scaffolder_conn_id
 
@@ -101,8 +109,7 @@ class FinishGeneratedProjectOperator(BaseOperator):
         """Return the final status."""
         identity = read_identity(context)
         states: Any = context["ti"].get_task_states(dag_id=identity.dag_id, run_ids=[identity.run_id])
-        found = states.get(identity.run_id, {})
-        unfinished = {step_id: found.get(step_id) for step_id in self.step_ids if found.get(step_id) not in _FINE}
+        unfinished = self._find_unfinished(states.get(identity.run_id, {}))
         with (
             failing_at_once(),
             ProjectRecordsHook(self.scaffolder_conn_id).open(actor=identity.triggered_by) as records,
@@ -112,13 +119,31 @@ class FinishGeneratedProjectOperator(BaseOperator):
                 raise AirflowFailException("This run has no generated project: it failed before its record was made")
             if unfinished:
                 listing = ", ".join(f"{step_id} ({state or 'not run'})" for step_id, state in unfinished.items())
-                records.mark_failed(generated_project.id, error=f"steps that did not succeed: {listing}")
-                raise AirflowFailException(records.get_generated_project(generated_project.id).error or listing)
+                self._fail(records, generated_project.id, reason=f"steps that did not succeed: {listing}")
             # A failed run whose steps were mended by hand and whose finaliser was cleared goes on.
             find_or_open(records, identity, project="", name="", writes_files=False)
             records.mark_ready(generated_project.id, retention_days=get_settings().generated_projects_retention_days)
         self.log.info("Generated project %s is ready", generated_project.id)
         return {"generated_project_id": str(generated_project.id), "status": "ready"}
+
+    def _find_unfinished(self, states: Mapping[str, str | None]) -> dict[str, str | None]:
+        """Return the state of each step that did not succeed; a mapped one is there as ``id_0``, ``id_1`` ..."""
+        found: dict[str, str | None] = {}
+        for step_id in self.step_ids or sorted(self.upstream_task_ids):
+            mapped = {name: state for name, state in states.items() if re.fullmatch(rf"{re.escape(step_id)}_\d+", name)}
+            own = {step_id: states.get(step_id)} if step_id in states or not mapped else mapped
+            found |= {name: state for name, state in own.items() if state not in _FINE}
+        return found
+
+    def _fail(self, records: ProjectRecords, generated_project_id: UUID, *, reason: str) -> NoReturn:
+        from scaffolder.exports.service import roll_back_exports
+
+        records.mark_failed(generated_project_id, error=reason)
+        left = roll_back_exports(records, generated_project_id, settings=get_settings())
+        for sentence in left:
+            self.log.warning("Not rolled back: %s", sentence)
+        error = records.get_generated_project(generated_project_id).error or reason
+        raise AirflowFailException("; ".join([error, *left]))
 
 
 def find_param_problems(params: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, str]:

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid5
 
-from scaffolder.errors import InvalidParametersError
-from scaffolder.records.membership import check_may_generate
+from scaffolder.errors import ExportConflictError, InvalidParametersError, RecordNotFoundError
+from scaffolder.records.membership import check_may_generate, may_read
 from scaffolder.records.models import GeneratedProject, GeneratedProjectStatus, RunIdentity
 from scaffolder.records.store import ProjectRecords
 
@@ -77,6 +77,29 @@ def find_or_open(
     return open_generated_project(
         records, run, project=found.project, name=found.name, workflow=found.workflow, params=found.params
     )
+
+
+def find_exportable(records: ProjectRecords, generated_project_id: str, *, username: str | None) -> GeneratedProject:
+    """Return a generated project of any run that is ready and that `username` may export.
+
+    Raises InvalidParametersError, RecordNotFoundError, PermissionDeniedError and ExportConflictError (not ready).
+    """
+    try:
+        key = UUID(generated_project_id)
+    except ValueError:
+        raise InvalidParametersError(
+            f"generated project {generated_project_id!r}; accepted is the id (a UUID) of one that is ready"
+        ) from None
+    found = records.get_generated_project(key)
+    if not may_read(records, found.project, username=username):
+        # To others it is not there.
+        raise RecordNotFoundError(f"there is no generated project {str(key)!r}")
+    check_may_generate(records, found.project, username=username)
+    if found.status is not GeneratedProjectStatus.READY:
+        raise ExportConflictError(
+            f"generated project {found.id} is {found.status.value!r}; accepted is one that is 'ready'"
+        )
+    return found
 
 
 def find_name_flaw(name: Any) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from scaffolder.operators.names import SHARED_FIELDS
 from scaffolder.operators.retries import RetryWhenAsked
 from scaffolder.operators.run import DEFAULT_PROJECT, find_or_open, read_identity
 from scaffolder.records.hook import DEFAULT_CONN_ID, ProjectRecordsHook
-from scaffolder.records.models import GeneratedProject
+from scaffolder.records.models import GeneratedProject, RunIdentity
 from scaffolder.records.store import ProjectRecords, step_error_prefix
 
 if TYPE_CHECKING:
@@ -82,13 +82,7 @@ class StepOperator(BaseOperator):
             settings = get_settings()
             identity = read_identity(context)
             with ProjectRecordsHook(self.scaffolder_conn_id).open(actor=identity.triggered_by) as records:
-                generated_project = find_or_open(
-                    records,
-                    identity,
-                    project=self.project,
-                    name=self.project_name or identity.dag_id,
-                    writes_files=self.writes_files,
-                )
+                generated_project = self.find_generated_project(records, identity)
                 step = Step(
                     id=_step_id(context),
                     generated_project=generated_project,
@@ -99,6 +93,16 @@ class StepOperator(BaseOperator):
                     output = work(step)
                     records.clear_error(generated_project.id, step_id=step.id)
                     return output
+
+    def find_generated_project(self, records: ProjectRecords, identity: RunIdentity) -> GeneratedProject:
+        """Return what the step works on: the run's generated project, made where this is its first step."""
+        return find_or_open(
+            records,
+            identity,
+            project=self.project,
+            name=self.project_name or identity.dag_id,
+            writes_files=self.writes_files,
+        )
 
     def evaluate(self, value: Any, step: Step, context: Context) -> Any:
         """Return `value` with the expressions of a workflow computed; values of other DAGs come back unchanged."""
@@ -114,6 +118,17 @@ class StepOperator(BaseOperator):
             "steps": {step_id: {"output": read_output(step, context, step_id)} for step_id in step_ids},
         }
         return expressions.evaluate(value, variables)
+
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], context: Context, jinja_env: Any, seen_oids: set[int]
+    ) -> None:
+        """Leave out what a mapped task got from other tasks: Airflow (3.3) renders mappings and lists among that.
+
+        Agents' text and users' options are data, in mapped tasks, too.
+        """
+        given = _find_given(context, self.task_id)
+        fields = [name for name in template_fields if name not in given]
+        super()._do_render_template_fields(parent, fields, context, jinja_env, seen_oids)
 
     @contextmanager
     def _recording_errors(self, step: Step) -> Iterator[None]:
@@ -135,6 +150,27 @@ def failing_at_once() -> Iterator[None]:
         yield
     except PermanentError as error:
         raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+
+
+class _Everything:
+    """All names but those of `written`."""
+
+    def __init__(self, written: Iterable[str]) -> None:
+        self._written = frozenset(written)
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self._written
+
+
+def _find_given(context: Context, task_id: str) -> Container[str]:
+    """Return the names of the arguments that other tasks give to a mapped task, as against its author."""
+    task: Any = context["dag"].get_task(task_id)
+    if not getattr(task, "is_mapped", False):
+        return ()
+    expanded = task.expand_input.value
+    if isinstance(expanded, Mapping):
+        return [name for name, value in expanded.items() if not isinstance(value, list | tuple | Mapping)]
+    return _Everything(task.partial_kwargs) if not isinstance(expanded, list | tuple) else ()
 
 
 def read_output(step: Step, context: Context, task_id: str) -> Any:

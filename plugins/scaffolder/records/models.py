@@ -25,12 +25,16 @@ class GeneratedProjectStatus(StrEnum):
 
 
 class ExportStatus(StrEnum):
-    """Moves ``pending -> exporting -> exported | failed``; a failed export may be tried again."""
+    """Moves ``pending -> exporting -> exported | failed``, and to ``rolled_back`` where its run failed.
+
+    A failed or rolled back export may be tried again.
+    """
 
     PENDING = "pending"
     EXPORTING = "exporting"
     EXPORTED = "exported"
     FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
 
 
 class AgentCallStatus(StrEnum):
@@ -255,16 +259,35 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class RepositoryExport:
-    """One generated project put somewhere. `archive_sha256` and `archive_path` are set for archives only."""
+    """One generated project put somewhere. `archive_sha256` and `archive_path` are set for archives only.
+
+    `location` is the host as a URL without credentials. `nonce` marks a repository as made by this export until
+    `remote_id` is recorded: the repository's id at its host, which stays when it is renamed. `remote_name` is the name
+    it has, or was about to get; `created_remote` says that this export made it. `exported_commit` is what was pushed to
+    `branch`: `commit` itself, or what was made of it (author, signature, place in somebody's repository). `steps_done`
+    are the names of settings that were made there. `result` is what the exporter has to tell besides, as JSON.
+    `rollback` says that what it made goes again if its run fails.
+    """
 
     id: UUID
     generated_project_id: UUID
     step_id: str
     target: str
+    connection: str | None
+    location: str | None
     options: dict[str, Any]
     status: ExportStatus
     idempotency_key: str
+    nonce: str
     commit: str
+    remote_name: str | None
+    remote_id: str | None
+    created_remote: bool
+    exported_commit: str | None
+    branch: str | None
+    steps_done: list[str]
+    result: dict[str, Any]
+    rollback: bool
     url: str | None
     archive_path: str | None
     archive_sha256: str | None

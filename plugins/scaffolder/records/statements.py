@@ -39,7 +39,8 @@ _ENDPOINT: Final = """
 """
 
 _EXPORT: Final = """
-    id, generated_project_id, step_id, target, options, status, idempotency_key, "commit", url, archive_path,
+    id, generated_project_id, step_id, target, connection, location, options, status, idempotency_key, nonce, "commit",
+    remote_name, remote_id, created_remote, exported_commit, branch, steps_done, result, rollback, url, archive_path,
     archive_sha256, error, created_at, updated_at
 """
 
@@ -288,9 +289,13 @@ RETURNING {_CIRCUIT}
 """
 
 INSERT_EXPORT: Final[LiteralString] = """
-INSERT INTO repository_export (id, generated_project_id, step_id, target, options, idempotency_key, "commit")
-VALUES (%(id)s, %(generated_project_id)s, %(step_id)s, %(target)s, %(options)s, %(idempotency_key)s, %(commit)s)
-ON CONFLICT (idempotency_key) DO NOTHING
+INSERT INTO repository_export
+    (id, generated_project_id, step_id, target, connection, location, options, rollback, idempotency_key, "commit")
+VALUES (
+    %(id)s, %(generated_project_id)s, %(step_id)s, %(target)s, %(connection)s, %(location)s, %(options)s, %(rollback)s,
+    %(idempotency_key)s, %(commit)s
+)
+ON CONFLICT (idempotency_key) DO UPDATE SET rollback = excluded.rollback
 """
 
 SELECT_EXPORT_BY_KEY: Final[LiteralString] = f"""
@@ -303,19 +308,104 @@ SELECT_EXPORTS: Final[LiteralString] = f"""
 SELECT {_EXPORT} FROM repository_export WHERE generated_project_id = %(id)s ORDER BY created_at, id
 """
 
+# What others of the same project have put into one repository, the newest first.
+SELECT_EXPORTS_TO_REMOTE: Final[LiteralString] = f"""
+SELECT {_EXPORT} FROM repository_export
+WHERE location = %(location)s AND remote_id = %(remote_id)s AND id <> %(id)s
+    AND generated_project_id IN (
+        SELECT b.id FROM generated_project a JOIN generated_project b ON b.project_id = a.project_id
+        WHERE a.id = %(generated_project_id)s
+    )
+ORDER BY updated_at DESC, id
+"""
+
 UPDATE_EXPORT_TO_EXPORTING: Final[LiteralString] = """
 UPDATE repository_export SET status = 'exporting', error = NULL WHERE id = %(id)s AND status <> 'exporting'
+"""
+
+UPDATE_EXPORT_NOTES: Final[LiteralString] = """
+UPDATE repository_export
+SET remote_name = coalesce(%(remote_name)s, remote_name), remote_id = coalesce(%(remote_id)s, remote_id),
+    created_remote = coalesce(%(created_remote)s, created_remote),
+    exported_commit = coalesce(%(exported_commit)s, exported_commit), branch = coalesce(%(branch)s, branch),
+    url = coalesce(%(url)s, url),
+    steps_done = CASE WHEN %(step_done)s::text IS NULL THEN steps_done ELSE array_append(steps_done, %(step_done)s) END
+WHERE id = %(id)s
 """
 
 UPDATE_EXPORT_TO_EXPORTED: Final[LiteralString] = """
 UPDATE repository_export
 SET status = 'exported', error = NULL, url = %(url)s, archive_path = %(archive_path)s,
-    archive_sha256 = %(archive_sha256)s
+    archive_sha256 = %(archive_sha256)s, exported_commit = coalesce(%(exported_commit)s, exported_commit),
+    result = %(result)s
 WHERE id = %(id)s
 """
 
 UPDATE_EXPORT_TO_FAILED: Final[LiteralString] = """
 UPDATE repository_export SET status = 'failed', error = %(error)s WHERE id = %(id)s AND status <> 'failed'
+"""
+
+# It has nothing at the host any more; tried again, it makes everything anew.
+UPDATE_EXPORT_TO_ROLLED_BACK: Final[LiteralString] = """
+UPDATE repository_export
+SET status = 'rolled_back', error = %(error)s, nonce = gen_random_uuid()::text, remote_name = NULL, remote_id = NULL,
+    created_remote = false, steps_done = '{}', url = NULL
+WHERE id = %(id)s AND status <> 'rolled_back'
+"""
+
+UPDATE_EXPORT_ERROR: Final[LiteralString] = """
+UPDATE repository_export SET error = %(error)s WHERE id = %(id)s
+"""
+
+MARK_EXPORTS_LEFT_BEHIND: Final[LiteralString] = """
+UPDATE repository_export
+SET error = 'not rolled back: the run was ended from outside; clear its task finish_generated_project to roll back'
+WHERE generated_project_id = %(id)s AND rollback AND status <> 'rolled_back'
+    AND (remote_id IS NOT NULL OR exported_commit IS NOT NULL)
+"""
+
+# How fast hosts are asked
+
+INSERT_PACE: Final[LiteralString] = """
+INSERT INTO host_pace (account) VALUES (%(account)s) ON CONFLICT (account) DO NOTHING
+"""
+
+# The writes of the last hour and the first moment at which one more keeps all limits; the row lock makes callers
+# queue. A moment that is too far away is not taken. The n-th last write is the one that a limit of n looks at.
+RESERVE_WRITE: Final[LiteralString] = """
+WITH held AS (
+    SELECT h.account, h.blocked_until, ARRAY(
+        SELECT w FROM unnest(h.writes) AS w WHERE w > clock_timestamp() - interval '1 hour' ORDER BY w
+    ) AS recent
+    FROM host_pace h WHERE h.account = %(account)s FOR UPDATE
+), slot AS (
+    SELECT account, recent, greatest(
+        clock_timestamp(),
+        blocked_until,
+        recent[cardinality(recent)] + make_interval(secs => %(interval_seconds)s),
+        recent[cardinality(recent) - %(per_minute)s + 1] + interval '1 minute',
+        recent[cardinality(recent) - %(per_hour)s + 1] + interval '1 hour'
+    ) AS at
+    FROM held
+)
+UPDATE host_pace h
+SET writes = CASE
+    WHEN slot.at <= clock_timestamp() + make_interval(secs => %(max_wait_seconds)s) THEN slot.recent || slot.at
+    ELSE slot.recent
+END
+FROM slot WHERE h.account = slot.account
+RETURNING greatest(0, extract(epoch FROM slot.at - clock_timestamp()))::float8 AS wait_seconds
+"""
+
+SELECT_BLOCK: Final[LiteralString] = """
+SELECT greatest(0, extract(epoch FROM blocked_until - clock_timestamp()))::float8 AS wait_seconds
+FROM host_pace WHERE account = %(account)s AND blocked_until > clock_timestamp()
+"""
+
+BLOCK_HOST: Final[LiteralString] = """
+INSERT INTO host_pace AS h (account, blocked_until)
+VALUES (%(account)s, clock_timestamp() + make_interval(secs => %(seconds)s))
+ON CONFLICT (account) DO UPDATE SET blocked_until = greatest(h.blocked_until, excluded.blocked_until)
 """
 
 SELECT_EVENTS: Final[LiteralString] = """

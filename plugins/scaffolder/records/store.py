@@ -1,4 +1,4 @@
-"""Reading and writing the records of generated projects; those of agents have modules of their own."""
+"""Reading and writing the records of generated projects; those of agents and exports have modules of their own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from scaffolder.records import statements
 from scaffolder.records.access import RecordsAccess, as_json, as_text, translated_errors
 from scaffolder.records.agent_calls import AgentCallRecords
 from scaffolder.records.endpoints import EndpointRecords
+from scaffolder.records.exports import ExportRecords
 from scaffolder.records.models import (
     Event,
     FileChange,
@@ -22,7 +23,6 @@ from scaffolder.records.models import (
     MemberRole,
     ProjectCommit,
     ProjectFile,
-    RepositoryExport,
     RunIdentity,
 )
 
@@ -44,6 +44,11 @@ class ProjectRecords(RecordsAccess):
     def endpoints(self) -> EndpointRecords:
         """What agents say they offer, over the same connection."""
         return EndpointRecords(self._connection)
+
+    @cached_property
+    def exports(self) -> ExportRecords:
+        """Where generated projects were put, over the same connection."""
+        return ExportRecords(self._connection)
 
     def set_actor(self, username: str | None) -> None:
         """Name who causes the events that this connection writes from here on."""
@@ -223,63 +228,6 @@ class ProjectRecords(RecordsAccess):
             for path in sorted(before.keys() | after.keys(), key=str.encode)
             if _content(before.get(path)) != _content(after.get(path))
         ]
-
-    # Exports
-
-    def intend_export(
-        self,
-        export_id: UUID,
-        *,
-        generated_project_id: UUID,
-        step_id: str,
-        target: str,
-        options: dict[str, Any],
-        idempotency_key: str,
-        commit: str,
-    ) -> RepositoryExport:
-        """Record that an export is about to be made, before anything is. The same key again returns the first."""
-        self._execute(
-            statements.INSERT_EXPORT,
-            {
-                "id": export_id,
-                "generated_project_id": generated_project_id,
-                "step_id": step_id,
-                "target": target,
-                "options": as_json(options),
-                "idempotency_key": idempotency_key,
-                "commit": commit,
-            },
-        )
-        found = self._rows(RepositoryExport, statements.SELECT_EXPORT_BY_KEY, {"idempotency_key": idempotency_key})
-        return found[0]
-
-    def mark_exporting(self, export_id: UUID) -> None:
-        """Set ``exporting``."""
-        self._execute(statements.UPDATE_EXPORT_TO_EXPORTING, {"id": export_id})
-
-    def mark_exported(self, export_id: UUID, *, url: str, archive_path: str | None, archive_sha256: str | None) -> None:
-        """Set ``exported`` with what was made."""
-        self._execute(
-            statements.UPDATE_EXPORT_TO_EXPORTED,
-            {
-                "id": export_id,
-                "url": url,
-                "archive_path": archive_path,
-                "archive_sha256": archive_sha256,
-            },
-        )
-
-    def mark_export_failed(self, export_id: UUID, *, error: str) -> None:
-        """Set ``failed`` with the reason."""
-        self._execute(statements.UPDATE_EXPORT_TO_FAILED, {"id": export_id, "error": as_text(error)})
-
-    def get_export(self, export_id: UUID) -> RepositoryExport:
-        """Return the record. Raises RecordNotFoundError."""
-        return self._get(RepositoryExport, statements.SELECT_EXPORT, "repository export", export_id)
-
-    def list_exports(self, generated_project_id: UUID) -> list[RepositoryExport]:
-        """Return the exports of one generated project, oldest first."""
-        return self._rows(RepositoryExport, statements.SELECT_EXPORTS, {"id": generated_project_id})
 
     # Events
 

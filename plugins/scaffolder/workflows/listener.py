@@ -49,6 +49,7 @@ def _finish(dag_run: DagRun, msg: str, *, succeeded: bool) -> None:
                 records.mark_ready(found.id, retention_days=retention_days)
             else:
                 records.mark_failed(found.id, error=f"the run ended: {msg or 'failed'}")
+                records.exports.mark_left_behind(found.id)
     except Exception:
         log.exception("The generated project of run %r of %r could not be finished", dag_run.run_id, dag_run.dag_id)
 

@@ -182,11 +182,14 @@ class RepoCreationStep(StepDefinition):
     target: str
     connection: str | None = None
     options: dict[str, Any] = {}
+    identity: str | None = None
+    rollback: bool = False
 
     def operator_arguments(self) -> dict[str, Any]:
-        """See the base class; the connection is the target's."""
+        """See the base class; the connections are the target's and the commit identity's."""
         arguments = super().operator_arguments()
-        return {"target_conn_id": arguments.pop("connection"), **arguments}
+        renamed = {"target_conn_id": arguments.pop("connection"), "identity_conn_id": arguments.pop("identity")}
+        return {**renamed, **arguments}
 
     def check(self, settings: Settings) -> None:
         """See the base class."""

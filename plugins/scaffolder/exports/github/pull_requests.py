@@ -1,0 +1,110 @@
+"""Pull requests at GitHub. Auto-merge and drafts are only in its GraphQL API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scaffolder.errors import ExportRejectedError
+from scaffolder.exports.change_request import ChangeRequest
+from scaffolder.exports.github.host import GitHubHost
+from scaffolder.exports.github.options import PullRequestOptions
+from scaffolder.exports.host_api import HostApi
+from scaffolder.exports.hosted import RemoteRepository, Setting
+from scaffolder.generation.git_remote import GitRemote
+
+
+class GitHubPullRequests:
+    """Pull requests of one export. Implements `ChangeRequestHost`."""
+
+    def __init__(self, host: GitHubHost, *, options: PullRequestOptions) -> None:
+        self._host = host
+        self._api: HostApi = host.api
+        self._options = options
+
+    def find(self, name: str) -> RemoteRepository | None:
+        """See `ChangeRequestHost`."""
+        return self._host.find(name)
+
+    def get(self, remote_id: str) -> RemoteRepository | None:
+        """See `ChangeRequestHost`."""
+        return self._host.get(remote_id)
+
+    def full_name(self, name: str) -> str:
+        """See `ChangeRequestHost`."""
+        return self._host.full_name(name)
+
+    def get_git_remote(self) -> GitRemote:
+        """See `ChangeRequestHost`."""
+        return self._host.get_git_remote()
+
+    def find_request(self, repository: RemoteRepository, *, branch: str, base: str) -> ChangeRequest | None:
+        """See `ChangeRequestHost`."""
+        query = {"state": "open", "head": f"{self._host.owner}:{branch}", "base": base}
+        found = self._api.request("GET", f"/repos/{repository.full_name}/pulls", query=query).data
+        return _read(found[0]) if found else None
+
+    def create_request(
+        self, repository: RemoteRepository, *, branch: str, base: str, title: str, body: str
+    ) -> ChangeRequest:
+        """See `ChangeRequestHost`."""
+        values = {"title": title, "head": branch, "base": base, "body": body, "draft": self._options.draft}
+        return _read(self._api.request("POST", f"/repos/{repository.full_name}/pulls", body=values).data)
+
+    def list_request_settings(
+        self, repository: RemoteRepository, change: ChangeRequest, *, title: str, body: str
+    ) -> Sequence[Setting]:
+        """See `ChangeRequestHost`."""
+        options = self._options
+        pulls = f"/repos/{repository.full_name}/pulls/{change.id}"
+        # To GitHub, a pull request is an issue, too.
+        issues = f"/repos/{repository.full_name}/issues/{change.id}"
+        found: list[Setting] = []
+        if (change.title, change.body) != (title, body):
+            found.append(self._setting("text", "PATCH", pulls, {"title": title, "body": body}))
+        if options.labels:
+            found.append(self._setting("labels", "POST", f"{issues}/labels", {"labels": options.labels}))
+        if options.assignees:
+            found.append(self._setting("assignees", "POST", f"{issues}/assignees", {"assignees": options.assignees}))
+        if options.reviewers or options.team_reviewers:
+            reviewers = {"reviewers": options.reviewers, "team_reviewers": options.team_reviewers}
+            found.append(self._setting("reviewers", "POST", f"{pulls}/requested_reviewers", reviewers))
+        if change.is_draft != options.draft:
+            found.append(Setting(name="draft", apply=lambda: self._set_draft(pulls, draft=options.draft)))
+        if options.auto_merge is not None:
+            found.append(Setting(name="auto-merge", apply=lambda: self._enable_auto_merge(pulls)))
+        return found
+
+    def _setting(self, name: str, method: str, path: str, body: Mapping[str, Any]) -> Setting:
+        def apply() -> None:
+            # These add to sets: the same again changes nothing, so a lost answer is asked for again.
+            self._api.create(lambda: self._api.request(method, path, body=body), lambda: None)
+
+        return Setting(name=name, apply=apply)
+
+    def _set_draft(self, path: str, *, draft: bool) -> None:
+        mutation = "convertPullRequestToDraft" if draft else "markPullRequestReadyForReview"
+        self._mutate(mutation, path, {})
+
+    def _enable_auto_merge(self, path: str) -> None:
+        self._mutate("enablePullRequestAutoMerge", path, {"mergeMethod": str(self._options.auto_merge).upper()})
+
+    def _mutate(self, mutation: str, path: str, values: Mapping[str, Any]) -> None:
+        pull_request = self._api.request("GET", path).data
+        kind = mutation[0].upper() + mutation[1:]
+        query = f"mutation($input: {kind}Input!) {{ {mutation}(input: $input) {{ clientMutationId }} }}"
+        body = {"query": query, "variables": {"input": {"pullRequestId": pull_request["node_id"], **values}}}
+        answer = self._api.create(lambda: self._api.request("POST", "/graphql", body=body), lambda: None)
+        if errors := answer.data.get("errors"):
+            told = "; ".join(str(error.get("message")) for error in errors)[:500]
+            raise ExportRejectedError(f"GitHub refuses {mutation}: {told}")
+
+
+def _read(data: Any) -> ChangeRequest:
+    return ChangeRequest(
+        id=str(data["number"]),
+        url=str(data["html_url"]),
+        title=str(data["title"]),
+        body=str(data.get("body") or ""),
+        is_draft=bool(data.get("draft")),
+    )

@@ -1,0 +1,142 @@
+"""Requests to GitHub's REST and GraphQL APIs through PyGithub, which knows its tokens and apps. It repeats none."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from scaffolder.config import Settings
+from scaffolder.errors import ExportRejectedError
+from scaffolder.exports.host_api import HostAnswer, HostUnreachableError, read_retry_after
+from scaffolder.generation.git_remote import GitRemote
+from scaffolder.records.exports import WriteLimits
+
+if TYPE_CHECKING:
+    from github import Github
+
+
+class GitHubConnection:
+    """GitHub as one account: a user's token, or an installation of a GitHub App.
+
+    `client` is that of Airflow's GithubHook; of it come credentials and address, not its habit to send a POST again.
+    """
+
+    def __init__(self, client: Github, *, conn_id: str, settings: Settings) -> None:
+        from github import Github
+
+        arguments = client.requester.kwargs | {
+            "retry": 0,
+            "timeout": settings.export_timeout_seconds,
+            "seconds_between_requests": 0,
+            "seconds_between_writes": 0,
+        }
+        self._requester = Github(**arguments).requester
+        self.location = self._requester.base_url.rstrip("/")
+        self.account = f"{self.location} as {conn_id!r}"
+        self.limits: WriteLimits | None = WriteLimits(
+            interval_seconds=settings.github_write_interval_seconds,
+            per_minute=settings.github_writes_per_minute,
+            per_hour=settings.github_writes_per_hour,
+        )
+        self._token: str | None = None
+
+    @property
+    def web_url(self) -> str:
+        """Where people and git find repositories."""
+        parts = urlsplit(self.location)
+        return urlunsplit(parts._replace(netloc=parts.netloc.removeprefix("api."), path=""))
+
+    @property
+    def secrets(self) -> Collection[str]:
+        """What no message may hold."""
+        return [self._token] if self._token else []
+
+    def send(self, method: str, path: str, *, body: Any | None, query: Mapping[str, Any] | None) -> HostAnswer:
+        """See `HostTransport`. `path` is below the API's base URL, or ``/graphql``."""
+        import requests
+        from github import GithubException
+
+        url = self._requester.graphql_url if path == "/graphql" else path
+        try:
+            self._read_token()
+            status, headers, text = self._requester.requestJson(method, url, parameters=dict(query or {}), input=body)
+        except GithubException as error:  # the installation's token
+            raise _explain_token(error) from None
+        except requests.exceptions.SSLError as error:
+            raise ExportRejectedError(f"the certificate of {self.location} is not trusted: {_reason(error)}") from None
+        except requests.RequestException as error:
+            raise HostUnreachableError(_reason(error), sent=_may_have_arrived(error)) from None
+        except (RuntimeError, AssertionError) as error:
+            raise ExportRejectedError(f"{self.location} redirects elsewhere: {error}") from None
+        return HostAnswer(status=status, headers=headers, data=_parse(text))
+
+    def find_wait(self, answer: HostAnswer) -> float | None:
+        """See `HostTransport`. GitHub's rules: https://docs.github.com/rest/using-the-rest-api/rate-limits."""
+        if answer.status not in {403, 429}:
+            return None
+        if (seconds := read_retry_after(answer.headers)) is not None:
+            return seconds
+        if answer.headers.get("x-ratelimit-remaining") == "0":
+            reset = answer.headers.get("x-ratelimit-reset", "")
+            return max(1.0, float(reset) - time.time()) if reset.isascii() and reset.isdigit() else 0.0
+        if answer.status == 429 or "secondary rate limit" in self.describe(answer).lower():
+            return 0.0
+        return None
+
+    def describe(self, answer: HostAnswer) -> str:
+        """See `HostTransport`."""
+        data = answer.data if isinstance(answer.data, Mapping) else {}
+        errors = data.get("errors")
+        details = [_describe_error(one) for one in errors] if isinstance(errors, list) else [errors or ""]
+        told = [str(data.get("message") or ""), *details]
+        return "; ".join(part for part in told if part) or "no reason given"
+
+    def get_git_remote(self) -> GitRemote:
+        """Return the credentials for git over HTTPS."""
+        return GitRemote(url=self.web_url, username="x-access-token", password=self._read_token())
+
+    def _read_token(self) -> str:
+        auth: Any = self._requester.auth
+        self._token = str(auth.token)
+        return self._token
+
+
+def _explain_token(error: Any) -> Exception:
+    if error.status >= 500:
+        return HostUnreachableError(f"no installation token: {error.status}", sent=False)
+    return ExportRejectedError(
+        f"GitHub gives no token for the App's installation: {error.status} {(error.data or {}).get('message', '')}. "
+        "Check app_id, installation_id and private_key of the connection"
+    )
+
+
+def _describe_error(error: Any) -> str:
+    if not isinstance(error, Mapping):
+        return str(error)
+    return str(error.get("message") or " ".join(str(error.get(key) or "") for key in ("resource", "field", "code")))
+
+
+def _may_have_arrived(error: Any) -> bool:
+    import requests
+    from urllib3.exceptions import NameResolutionError, NewConnectionError
+
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return False
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    return not isinstance(reason, NewConnectionError | NameResolutionError)
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong, without the URL and objects' addresses that requests tells with it."""
+    reason = getattr(error.args[0] if error.args else None, "reason", None) or error
+    return f"{type(reason).__name__}: {str(reason).rpartition('>: ')[2]}"
+
+
+def _parse(text: Any) -> Any:
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return {"message": "the answer is no JSON"}

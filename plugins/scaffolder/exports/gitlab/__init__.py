@@ -1,0 +1,1 @@
+"""Exports to GitLab: gitlab.com and self-managed."""
