@@ -24,6 +24,7 @@ from scaffolder.generation.step_commit import get_repository
 from scaffolder.records.models import GeneratedProject
 from scaffolder.records.store import ProjectRecords
 from tests.conftest import CHECKOUT
+from tests.github_peer import GithubPeer, serve_github
 from tests.servers import AgentServer, GitServer, serve_agent, serve_git
 
 # One step for each kind of agent.
@@ -109,6 +110,31 @@ steps:
     type: repo_creation
     target: archive
 """,
+    "publishing.yaml": """\
+id: publishing
+params:
+  name: {type: string, default: publishing}
+  last: {type: string, default: archive}
+steps:
+  - id: files
+    type: file_generation
+    files: [{path: README.md, content: "# {{ params.name }}\\n"}]
+  - {id: zip, type: repo_creation, target: archive, needs: [files], options: {bundle: true}}
+  - {id: plain, type: repo_creation, target: git, connection: test_git, needs: [files]}
+  - id: hub
+    type: repo_creation
+    target: github
+    connection: test_github
+    identity: test_identity
+    rollback: true
+    needs: [files]
+    options:
+      owner: acme
+      description: "{{ params.name }}, by {{ run.user }}"
+      topics: [made]
+      secrets: {TOKEN: {connection: test_agent}}
+  - {id: last, type: repo_creation, target: "{{ params.last }}", needs: [zip, plain, hub], options: {format: tar.zst}}
+""",
     "trusting.yaml": """\
 id: trusting
 steps:
@@ -156,6 +182,24 @@ steps:
 }
 
 
+# Tasks that are mapped over what other tasks give them.
+MAPPED_DAG = """
+from airflow.sdk import DAG, task
+from scaffolder.operators import FileGenerationOperator
+
+@task
+def split():
+    return [[{"path": f"{name}.txt", "content": "{{ 7*7 }} {{ conn.test_git.password }}"}] for name in "ab"]
+
+@task
+def tell():
+    return [{"files": [{"path": "c.txt", "content": "{{ 7*7 }}"}]}]
+
+with DAG("mapped", schedule=None):
+    first = FileGenerationOperator.partial(task_id="first", into="{{ 'in' + 'to' }}").expand(files=split())
+    first >> FileGenerationOperator.partial(task_id="second", into="{{ 3*3 }}").expand_kwargs(tell())
+"""
+
 # One of our own that extends another, one for Copier (from git) and two for Cookiecutter.
 TEMPLATES = {
     "house/template.yaml": 'name: house\nversion: "2"\nvalues: {properties: {owner: {default: platform}}}\n',
@@ -195,6 +239,7 @@ class Live:
     records_postgres: EmbeddedPostgres
     agent: AgentServer
     git: GitServer
+    github: GithubPeer
     settings: Settings
     workflows_dir: Path
     runs: dict[str, str] = field(default_factory=dict)
@@ -249,8 +294,8 @@ class Run:
             if what == "generated_project":
                 return found
             assert found is not None
-            if what == "agent_calls":
-                return records.agent_calls.list(found.id)
+            if what in ("agent_calls", "exports"):
+                return getattr(records, what).list(found.id)
             return getattr(records, f"list_{what}")(found.id)
 
     @property
@@ -272,13 +317,15 @@ def live() -> Iterator[Live]:
     shutil.copytree(CHECKOUT / "include" / "workflows", workflows)
     shutil.copytree(CHECKOUT / "dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(CHECKOUT / "examples" / "own_dag.py", dags)
+    (dags / "mapped.py").write_text(MAPPED_DAG)
     git_root.mkdir()
+    (root / "github").mkdir()
     _write_files(root / "templates", TEMPLATES)
     shutil.copytree(CHECKOUT / "include" / "templates", root / "templates", dirs_exist_ok=True)
     records_postgres = EmbeddedPostgres(root / "records")
     records_postgres.start()
     try:
-        with serve_agent() as agent, serve_git(git_root) as git:
+        with serve_agent() as agent, serve_git(git_root) as git, serve_github(root / "github") as github:
             for name, text in WORKFLOWS.items():
                 (workflows / name).write_text(text.replace("GIT_URL", git.url))
             publish_template(git, "topics", COPIED, tag="v1.0.0")
@@ -301,7 +348,7 @@ def live() -> Iterator[Live]:
             records_postgres.create_database("scaffolder")
             _migrate(records_postgres)
             with airflow:
-                found = Live(airflow, records_postgres, agent, git, settings, workflows)
+                found = Live(airflow, records_postgres, agent, git, github, settings, workflows)
                 _put_connections(found)
                 yield found
     finally:
@@ -350,6 +397,10 @@ def _environment(records_postgres: EmbeddedPostgres, workflows: Path) -> dict[st
         "SCAFFOLDER_AGENT_TIMEOUT_SECONDS": "60",
         "SCAFFOLDER_AGENT_TRIES": "2",
         "SCAFFOLDER_AGENT_MAX_WAIT_SECONDS": "1",
+        "SCAFFOLDER_EXPORT_TIMEOUT_SECONDS": "10",
+        "SCAFFOLDER_EXPORT_MAX_WAIT_SECONDS": "1",
+        "SCAFFOLDER_EXPORT_CONNECTIONS": "test_*",
+        "SCAFFOLDER_GITHUB_WRITE_INTERVAL_SECONDS": "0",
         # Agents that are down in one test are needed by the next.
         "SCAFFOLDER_AGENT_CIRCUIT_FAILURES": "1000",
     }
@@ -376,4 +427,12 @@ def _put_connections(live: Live) -> None:
         host=f"{live.git.url}/{{name}}.git",
         login=live.git.username,
         password=live.git.password,
+    )
+    put("test_github", conn_type="github", host=live.github.api_url, password=live.github.token)
+    put("prod_github", conn_type="github", host=live.github.api_url, password=live.github.token)
+    put(
+        "test_identity",
+        conn_type="commit_identity",
+        login="Release Bot",
+        extra=json.dumps({"email": "bot@acme.example"}),
     )

@@ -117,6 +117,17 @@ def test_pushes_to_a_git_host_with_a_password_that_appears_nowhere(live: Live) -
         assert secret not in told
 
 
+def test_what_mapped_tasks_are_given_is_never_rendered(live: Live) -> None:
+    run = live.run("mapped")
+    assert run.state == "success", run.tasks
+    head = run.generated_project.head_commit
+    assert {entry.path: run.repository.read(str(head), entry.path) for entry in run.repository.files(str(head))} == {
+        "into/a.txt": b"{{ 7*7 }} {{ conn.test_git.password }}",
+        "into/b.txt": b"{{ 7*7 }} {{ conn.test_git.password }}",
+        "9/c.txt": b"{{ 7*7 }}",
+    }
+
+
 BAD: dict[str, tuple[dict[str, Any], Any, str, str]] = {
     # name: (parameters, the agent's answer, the task that fails, what the log and the record say)
     "unknown-parameter": (
@@ -190,7 +201,7 @@ BAD: dict[str, tuple[dict[str, Any], Any, str, str]] = {
         {"target": "svn"},
         GOOD,
         "publish",
-        r"ExportTargetError: target 'svn'; accepted are \['archive', 'git'\]",
+        r"ExportTargetError: target 'svn'; accepted are \['archive', 'git', 'github', 'gitlab'\]",
     ),
     "target-not-configured": (
         {"target": "git", "connection": ""},

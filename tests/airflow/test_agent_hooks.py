@@ -208,4 +208,9 @@ def test_airflow_hides_the_secret_fields_by_their_names_and_shows_the_others() -
 
     fields = {name for one in get_provider_info()["connection-types"] for name in one.get("conn-fields", ())}
     hidden = {name for name in fields if should_hide_value_for_key(name)}
-    assert hidden == {"client_private_key", "client_private_key_passphrase"}
+    assert hidden == {
+        "client_private_key",
+        "client_private_key_passphrase",
+        "private_key",
+        "private_key_passphrase",
+    }

@@ -23,52 +23,12 @@ from scaffolder.errors import (
     ScaffolderError,
     StorageError,
 )
-from scaffolder.exports.service import export_generated_project
 from scaffolder.generation.git_remote import GitRemote
-from scaffolder.generation.merge import TreeEdits
-from scaffolder.generation.step_commit import commit_step, get_project_directory
-from scaffolder.records.models import ExportStatus, RepositoryExport
+from scaffolder.records.models import ExportStatus
 from scaffolder.records.store import ProjectRecords
-from tests.factories import make_file, open_project
+from tests.exports import FILES, Exports, refs
+from tests.factories import open_project
 from tests.servers import GitServer, serve_git
-
-FILES = [make_file("README.md", "# Hi\n"), make_file("bin/run", "#!/bin/sh\n", executable=True)]
-
-
-class Exports:
-    """One generated project with a commit, and exports of it."""
-
-    def __init__(self, records: ProjectRecords, settings: Settings) -> None:
-        self.records = records
-        self.settings = settings
-        self.key = open_project(records).id
-        self.directory = get_project_directory(self.key, settings=settings)
-        self.commit = self.generate(FILES)
-
-    def generate(self, files: list[Any]) -> str:
-        return commit_step(
-            self.records,
-            self.key,
-            step_id="files",
-            subject="files",
-            edits=TreeEdits(files=files),
-            trailers=(),
-            settings=self.settings,
-        ).commit
-
-    def export(self, target: str, *, remote: GitRemote | None = None, **options: Any) -> RepositoryExport:
-        return export_generated_project(
-            self.records,
-            self.key,
-            step_id="publish",
-            target=target,
-            options=options,
-            remote=remote,
-            settings=self.settings,
-        )
-
-    def recorded(self) -> list[RepositoryExport]:
-        return self.records.list_exports(self.key)
 
 
 @pytest.fixture
@@ -86,16 +46,6 @@ def git_server(tmp_path: Path) -> Iterator[GitServer]:
 def remote_of(server: GitServer, **values: Any) -> GitRemote:
     given = {"url": f"{server.url}/{{name}}.git", "username": server.username, "password": server.password}
     return GitRemote(**(given | values))
-
-
-def refs(directory: Path) -> dict[str, str]:
-    text = subprocess.run(
-        ["git", "--git-dir", str(directory), "for-each-ref", "--format=%(refname) %(objectname)"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    return dict(line.split() for line in text.splitlines())
 
 
 def test_a_zip_holds_the_tree_with_its_modes(exports: Exports) -> None:
@@ -154,23 +104,23 @@ def test_an_archive_that_cannot_be_written_is_on_the_record(exports: Exports) ->
 
 def test_pushes_the_commit_over_http(exports: Exports, git_server: GitServer) -> None:
     directory = git_server.create("bookings")
-    export = exports.export("git", remote=remote_of(git_server))
+    export = exports.export("git", connection=remote_of(git_server))
     assert refs(directory) == {"refs/heads/main": exports.commit}
     assert (export.status, export.url) == (ExportStatus.EXPORTED, f"{git_server.url}/bookings.git")
 
 
 def test_a_second_export_finds_the_first_ones_work(exports: Exports, git_server: GitServer) -> None:
     directory = git_server.create("other-name")
-    first = exports.export("git", remote=remote_of(git_server), repository="other-name")
-    second = exports.export("git", remote=remote_of(git_server), repository="other-name")
+    first = exports.export("git", connection=remote_of(git_server), repository="other-name")
+    second = exports.export("git", connection=remote_of(git_server), repository="other-name")
     assert (second.id, refs(directory)) == (first.id, {"refs/heads/main": exports.commit})
 
 
 def test_a_push_whose_record_was_lost_is_found_done(exports: Exports, git_server: GitServer, connection: Any) -> None:
     directory = git_server.create("bookings")
-    exports.export("git", remote=remote_of(git_server))
+    exports.export("git", connection=remote_of(git_server))
     connection.execute("DELETE FROM repository_export")
-    assert exports.export("git", remote=remote_of(git_server)).status is ExportStatus.EXPORTED
+    assert exports.export("git", connection=remote_of(git_server)).status is ExportStatus.EXPORTED
     assert refs(directory) == {"refs/heads/main": exports.commit}
 
 
@@ -179,7 +129,7 @@ def test_a_repository_that_is_not_ours_is_not_touched(exports: Exports, git_serv
     directory = git_server.create("bookings")
     theirs = make_foreign_commit(directory, ref)
     with pytest.raises(ExportConflictError, match="holds 1 refs that this export did not make, so nothing was pushed"):
-        exports.export("git", remote=remote_of(git_server))
+        exports.export("git", connection=remote_of(git_server))
     assert refs(directory) == {ref: theirs}
     assert exports.recorded()[0].status is ExportStatus.FAILED
 
@@ -211,29 +161,29 @@ def test_a_remote_that_cannot_be_used_is_named_without_secrets(
 ) -> None:
     git_server.create("bookings")
     with pytest.raises(error, match=message) as caught:
-        exports.export("git", remote=remote_of(git_server, **values))
+        exports.export("git", connection=remote_of(git_server, **values))
     told = f"{caught.value}{caught.value.__cause__}{exports.recorded()[0].error}"
     assert not [secret for secret in ("wr0ng-secret", "s3cret-in-url", git_server.password) if secret in told]
 
 
 def test_a_missing_repository_is_refused(exports: Exports, git_server: GitServer) -> None:
     with pytest.raises(ExportRejectedError, match="not found"):
-        exports.export("git", remote=remote_of(git_server))
+        exports.export("git", connection=remote_of(git_server))
 
 
 def test_a_push_that_the_host_refuses_tells_why_in_plain_text(exports: Exports, git_server: GitServer) -> None:
     directory = git_server.create("bookings", refuse_pushes="\x1b[31mprotected\x07")
     with pytest.raises(ExportRejectedError, match="git push at") as caught:
-        exports.export("git", remote=remote_of(git_server))
+        exports.export("git", connection=remote_of(git_server))
     assert str(caught.value).isprintable()
     assert refs(directory) == {}
 
 
 def test_no_password_stays_behind(exports: Exports, git_server: GitServer) -> None:
     git_server.create("bookings")
-    exports.export("git", remote=remote_of(git_server))
+    exports.export("git", connection=remote_of(git_server))
     with pytest.raises(ExportRejectedError):
-        exports.export("git", remote=remote_of(git_server, password="wr0ng-secret"), repository="bookings")
+        exports.export("git", connection=remote_of(git_server, password="wr0ng-secret"), repository="bookings")
     for secret in (git_server.password, "wr0ng-secret"):
         found = subprocess.run(["grep", "-rl", secret, str(exports.settings.generated_projects_dir)], check=False)
         assert found.returncode == 1
@@ -243,7 +193,7 @@ def test_no_password_stays_behind(exports: Exports, git_server: GitServer) -> No
 def test_a_password_that_the_host_repeats_is_not_kept(exports: Exports, git_server: GitServer) -> None:
     git_server.create("bookings", refuse_pushes=f"who is {git_server.password}")
     with pytest.raises(ExportRejectedError) as caught:
-        exports.export("git", remote=remote_of(git_server))
+        exports.export("git", connection=remote_of(git_server))
     assert git_server.password not in f"{caught.value}{exports.recorded()[0].error}"
     assert caught.value.__cause__ is None
 
@@ -267,7 +217,7 @@ def test_a_local_repository_is_made_and_pushed_to(
 ) -> None:
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     remote = GitRemote(url=f"file://{tmp_path}/remotes/{{name}}.git")
-    export = exports.export("git", remote=remote)
+    export = exports.export("git", connection=remote)
     assert refs(tmp_path / "remotes" / "bookings.git") == {"refs/heads/main": exports.commit}
     assert export.url == f"file://{tmp_path}/remotes/bookings.git"
     assert not (tmp_path / "elsewhere").exists()
@@ -276,7 +226,7 @@ def test_a_local_repository_is_made_and_pushed_to(
 @pytest.mark.parametrize(
     ("target", "options", "message"),
     [
-        ("githab", {}, r"target 'githab'; accepted are \['archive', 'git'\]"),
+        ("githab", {}, r"target 'githab'; accepted are \['archive', 'git', 'github', 'gitlab'\]"),
         ("archive", {"format": "rar"}, r"archive format 'rar'; accepted are \['zip', 'tar.gz'\]"),
         ("archive", {"fromat": "zip"}, r"no options \['fromat'\]; accepted are format \(zip or tar.gz\)"),
         ("git", {}, "target 'git' needs a connection"),
@@ -317,4 +267,4 @@ def test_git_gets_no_credentials_of_this_machine(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert os.environ["HOME"] == str(tmp_path / "home")
     with pytest.raises(ExportRejectedError):
-        exports.export("git", remote=remote_of(git_server, username=None, password=None))
+        exports.export("git", connection=remote_of(git_server, username=None, password=None))

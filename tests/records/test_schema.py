@@ -24,6 +24,7 @@ TABLES = {
     "agent_circuit",
     "agent_description",
     "endpoint",
+    "host_pace",
     "repository_export",
     "event",
 }

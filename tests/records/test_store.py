@@ -45,6 +45,10 @@ EXPORT_MOVES = {
     ("exporting", "exported"),
     ("exporting", "failed"),
     ("failed", "exporting"),
+    ("exporting", "rolled_back"),
+    ("failed", "rolled_back"),
+    ("exported", "rolled_back"),
+    ("rolled_back", "exporting"),
 }
 
 
@@ -91,7 +95,7 @@ def intend(records: ProjectRecords, **values: Any) -> Any:
         "idempotency_key": f"{generated_project.id}:key",
         "commit": "c" * 40,
     }
-    return records.intend_export(uuid4(), **(given | values))
+    return records.exports.intend(uuid4(), **(given | values))
 
 
 def test_a_generated_project_begins_as_pending(connection: psycopg.Connection[Any], records: ProjectRecords) -> None:
@@ -264,9 +268,9 @@ def test_the_same_export_is_recorded_once(records: ProjectRecords) -> None:
     first = intend(records)
     second = intend(records, idempotency_key=first.idempotency_key)
     assert second == first
-    records.mark_exporting(first.id)
-    records.mark_exported(first.id, url="file:///x.zip", archive_path="/x.zip", archive_sha256="0" * 64)
-    found = records.list_exports(first.generated_project_id)
+    records.exports.mark_exporting(first.id)
+    records.exports.mark_exported(first.id, url="file:///x.zip", archive_path="/x.zip", archive_sha256="0" * 64)
+    found = records.exports.list(first.generated_project_id)
     assert [(one.status, one.url, one.error) for one in found] == [(ExportStatus.EXPORTED, "file:///x.zip", None)]
 
 
@@ -293,7 +297,7 @@ def test_membership_is_counted_and_named(records: ProjectRecords) -> None:
     assert records.get_membership("payments", username=None) == (2, None)
 
 
-@pytest.mark.parametrize("read", ["get_generated_project", "agent_calls.get", "get_export"])
+@pytest.mark.parametrize("read", ["get_generated_project", "agent_calls.get", "exports.get"])
 def test_names_the_record_that_is_not_there(records: ProjectRecords, read: str) -> None:
     key = uuid4()
     with pytest.raises(RecordNotFoundError, match=str(key)):
@@ -321,7 +325,7 @@ def test_ending_a_run_fails_what_its_killed_tasks_left_open(records: ProjectReco
     export = intend(records, generated_project_id=generated_project.id)
     assert records.mark_failed(generated_project.id, error="killed")
     assert records.agent_calls.get(call_id).status is AgentCallStatus.FAILED
-    assert records.get_export(export.id).status is ExportStatus.FAILED
+    assert records.exports.get(export.id).status is ExportStatus.FAILED
 
 
 def test_an_export_of_a_project_that_is_over_is_left_alone(records: ProjectRecords) -> None:
@@ -330,4 +334,4 @@ def test_an_export_of_a_project_that_is_over_is_left_alone(records: ProjectRecor
     export = intend(records, generated_project_id=key)
     records.mark_ready(key, retention_days=1)
     assert not records.mark_failed(key, error="late")
-    assert records.get_export(export.id).status is ExportStatus.PENDING
+    assert records.exports.get(export.id).status is ExportStatus.PENDING

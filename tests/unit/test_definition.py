@@ -92,7 +92,7 @@ BROKEN = [
     ),
     (
         ("target: archive", "target: zip"),
-        "service.yaml:15: step 'publish': target 'zip'; accepted are ['archive', 'git']",
+        "service.yaml:15: step 'publish': target 'zip'; accepted are ['archive', 'git', 'github', 'gitlab']",
     ),
     (
         ("target: archive", "target: git"),
