@@ -11,8 +11,10 @@ peak of the child and its descendants (USS), sampled every 20 ms in a round of i
 from __future__ import annotations
 
 import functools
+import itertools
 import multiprocessing
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -55,6 +57,7 @@ REPOSITORIES: Final = 50
 _FORMATS: Final = ("zip", "tar.gz", "tar.zst")
 _SAMPLE_SECONDS: Final = 0.02
 _PASSWORD: Final = "bench-passw0rd"
+_WORDS: Final = ["".join(letters) for letters in itertools.product("bdfgklmnprstvz", "aeiou", "bdgklmnprst", "aeo")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +116,10 @@ def _migrate(postgres: EmbeddedPostgres) -> None:
 
 def _generate(bench: Bench, count: int) -> UUID:
     """Make a generated project with `count` files and return its id."""
-    body = "".join(f"value_{line} = compute({line})  # line {line} of this file\n" for line in range(20))
     files = [
         GeneratedFile(
             path=f"src/package_{number // 100:03}/module_{number:05}.py",
-            content=f'"""Module {number}."""\n\n{body}NUMBER = {number}\n'.encode(),
+            content=_write_module(number),
             origin="template:bench@1",
         )
         for number in range(count)
@@ -140,6 +142,16 @@ def _generate(bench: Bench, count: int) -> UUID:
             settings=bench.settings,
         )
     return project.id
+
+
+def _write_module(number: int) -> bytes:
+    """Return about 1 KB that compresses to half, as source code does; the same for the same number."""
+    words = random.Random(number)  # no secret
+    lines = [f'"""Module {number}."""', ""]
+    for _ in range(36):
+        left, right = (words.choice(_WORDS) + "_" + words.choice(_WORDS) for _ in range(2))
+        lines.append(f"{left} = {right}({words.randrange(10**6)})")
+    return ("\n".join(lines) + "\n").encode()
 
 
 # Pushes
