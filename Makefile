@@ -5,6 +5,8 @@ SHELL := /bin/sh
 OPENAPI ?= examples/openapi/media-library.yaml
 NAME ?= media-library
 PYTEST_ARGS ?=
+# How many processes run the tests; the live Airflow is in one of them.
+PYTEST_JOBS ?= 2
 # The first Python that will do; the newest name last, for the message if none does.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	command -v $$python >/dev/null 2>&1 \
@@ -35,11 +37,11 @@ stop: ## Stop everything that was started here.
 
 .PHONY: test
 test: install-dev lint ## Lint, check types and run all tests; PYTEST_ARGS="-k name" passes through.
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadgroup $(PYTEST_ARGS)
 
 .PHONY: nightly
 nightly: install-dev lint ## The same with twenty times the property tests and a kill at every line: an hour or so.
-	SCAFFOLDER_TEST_PROFILE=nightly SCAFFOLDER_TEST_KILL_STEP=1 $(BIN)/python -m pytest -o timeout=3600 $(PYTEST_ARGS)
+	SCAFFOLDER_TEST_PROFILE=nightly SCAFFOLDER_TEST_KILL_STEP=1 $(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadgroup -o timeout=3600 $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: install-dev ## Check style, formatting, types and the direction of imports.

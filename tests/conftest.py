@@ -39,6 +39,14 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks when it has collected
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process, and those that share the live Airflow."""
+    for item in items:
+        is_live = "acceptance" in item.path.parts
+        item.add_marker(pytest.mark.xdist_group("live" if is_live else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """One server for all tests."""

@@ -69,8 +69,8 @@ _SIGNING: Final = {
     ),
 }
 _GITLAB: Final = {
-    "token_type": _field(
-        "Token type",
+    "auth": _field(
+        "Authentication",
         "private for personal, group and project access tokens; oauth for a token of OAuth 2.0.",
         enum=["private", "oauth", None],
     ),

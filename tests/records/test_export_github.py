@@ -26,7 +26,7 @@ from scaffolder.records.store import ProjectRecords
 from tests.exports import Exports, list_files, refs, run_git
 from tests.factories import make_file
 from tests.github_peer import GithubPeer, serve_github
-from tests.profile import NIGHTLY
+from tests.profile import pair
 
 
 @pytest.fixture(scope="module")
@@ -206,13 +206,6 @@ def test_another_run_of_the_same_export_shares_its_record(target: Target) -> Non
 FAULTS = ["502 after", "502 before", "reset after", "reset before", "hang after", "hang before", "slow"]
 STEPS = [("POST", r"^/orgs/acme/repos$"), ("PATCH", "^/repos/acme/bookings$"), ("PUT", "/topics$"), ("POST", "/labels$"),
          ("POST", "/hooks$"), ("POST", "git-receive-pack$"), ("GET", "info/refs$")]  # fmt: skip
-
-
-def pair(steps: list[Any], faults: list[str]) -> list[Any]:
-    """Return every fault at every step; by day every step with two faults and every fault at some step."""
-    if NIGHTLY:
-        return list(itertools.product(steps, faults))
-    return [(step, faults[(index + shift) % len(faults)]) for index, step in enumerate(steps) for shift in (0, 4)]
 
 
 @pytest.mark.parametrize(("step", "fault"), pair(STEPS, FAULTS))

@@ -64,8 +64,9 @@ class ArchiveExporter:
         """Raise ExportTargetError: there is nothing to connect to."""
         raise ExportTargetError(f"target {self.target!r} takes no connection, and it was given {conn_id!r}")
 
-    def locate(self, connection: Any) -> None:
-        """Return None: it is on this machine."""
+    def locate(self, connection: Any) -> str | None:
+        """Return None: there is no host."""
+        return None
 
     def export(self, request: ExportRequest) -> ExportResult:
         """Write the files beside the repository: each appears whole, and none before all are written.
@@ -108,7 +109,7 @@ class ArchiveExporter:
             },
         )
 
-    def roll_back(self, request: ExportRequest) -> None:
+    def roll_back(self, request: ExportRequest) -> str | None:
         """Remove the files that the export's record names and no other export has made as well.
 
         Nothing outside the archives' directory is touched. Raises StorageError.
@@ -127,6 +128,7 @@ class ArchiveExporter:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 raise StorageError(f"{str(path)!r} cannot be removed: {error.strerror}") from error
+        return None
 
 
 def _list_paths(export: RepositoryExport) -> list[Path]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, Protocol
+from typing import Annotated, Final, Protocol
 
 from pydantic import Field, field_validator
 
@@ -23,8 +23,6 @@ from scaffolder.generation.git_remote import GitRemote
 from scaffolder.generation.paths import find_flaw
 
 log = logging.getLogger(__name__)
-
-AutoMerge = Literal["merge", "squash", "rebase"]
 
 _BRANCH_PREFIX: Final = "scaffolder/"
 _PUSHED: Final = "push"
@@ -45,7 +43,6 @@ class ChangeRequestOptions(ExportOptions):
     assignees: list[Annotated[str, Field(min_length=1, max_length=100)]] = []
     labels: list[Annotated[str, Field(min_length=1, max_length=50)]] = []
     draft: bool = False
-    auto_merge: AutoMerge | None = None
     target_path: str = ""
 
     @field_validator("target_path")
@@ -167,7 +164,7 @@ class ChangeRequestExport:
             raise ExportConflictError(
                 f"there is no repository {full_name}, or the connection may not see it; accepted is one that is there"
             )
-        if repository.full_name != full_name:
+        if repository.full_name.casefold() != full_name.casefold():
             raise ExportConflictError(
                 f"{full_name} was renamed or transferred to {repository.full_name}; nothing was pushed"
             )

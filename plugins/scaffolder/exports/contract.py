@@ -89,7 +89,8 @@ class ExportResult:
 class Exporter(Protocol):
     """Puts a commit somewhere. Calling it again with the same request must find the first call's work done.
 
-    `author_options` are those that only a workflow's author may set, not whoever triggers ``export_repository``.
+    `author_options` are those that only a workflow's author may set, not whoever triggers ``export_repository``; inner
+    ones with dots.
     """
 
     target: str

@@ -41,7 +41,7 @@ class GitRemoteHook(BaseHook):
 
     def get_conn(self) -> GitRemote:
         """Return the git host. Raises ExportTargetError."""
-        connection = _find_connection(self.target_conn_id, conn_type=self.conn_type)
+        connection = find_connection(self.target_conn_id, conn_type=self.conn_type)
         host = (connection.host or "").strip()
         if not host:
             raise ExportTargetError(
@@ -49,7 +49,7 @@ class GitRemoteHook(BaseHook):
                 "'https://git.example.com/team/{name}.git'"
             )
         url = host if "://" in host else f"{connection.schema or 'https'}://{host}"
-        extra = _read_extra(self.target_conn_id, connection.extra, accepted=_REMOTE_EXTRAS)
+        extra = read_extra(self.target_conn_id, connection.extra, accepted=_REMOTE_EXTRAS)
         return GitRemote(url=url, username=connection.login, password=connection.password or None, **extra)
 
 
@@ -73,8 +73,8 @@ class CommitIdentityHook(BaseHook):
 
     def get_conn(self) -> CommitIdentity:
         """Return the identity. Raises ExportTargetError."""
-        connection = _find_connection(self.identity_conn_id, conn_type=self.conn_type)
-        extra = _read_extra(self.identity_conn_id, connection.extra, accepted=_IDENTITY_EXTRAS)
+        connection = find_connection(self.identity_conn_id, conn_type=self.conn_type)
+        extra = read_extra(self.identity_conn_id, connection.extra, accepted=_IDENTITY_EXTRAS)
         try:
             return CommitIdentity(
                 name=connection.login or "",
@@ -108,7 +108,8 @@ def read_secret(reference: SecretReference) -> str:
     return value
 
 
-def _find_connection(conn_id: str, *, conn_type: str) -> Connection:
+def find_connection(conn_id: str, *, conn_type: str) -> Connection:
+    """Return the connection `conn_id`. Raises ExportTargetError where there is none of this type."""
     try:
         connection = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException as error:
@@ -120,7 +121,7 @@ def _find_connection(conn_id: str, *, conn_type: str) -> Connection:
     return connection
 
 
-def _read_extra(conn_id: str, text: str | None, *, accepted: tuple[str, ...]) -> dict[str, str]:
+def read_extra(conn_id: str, text: str | None, *, accepted: tuple[str, ...]) -> dict[str, str]:
     """Return the extras that are filled in. Values stand in no message: they may be keys."""
     try:
         extra: Any = json.loads(text) if text else {}

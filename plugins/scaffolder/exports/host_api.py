@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 Found = TypeVar("Found")
 
 _BACKOFF_SECONDS: Final = 0.5
+# Shorter ones are not told from words.
+_SECRET_CHARACTERS: Final = 4
 # GitHub's advice where a secondary limit names no time: at least a minute.
 _UNNAMED_WAIT_SECONDS: Final = 60.0
 _LOST_ANSWERS: Final = frozenset({500, 502, 503, 504})
@@ -46,8 +48,32 @@ class HostUnreachableError(Exception):
         self.sent = sent
 
 
+class HostAccount:
+    """An account at a host: what it is called in messages, how fast it may write, and what no message may hold.
+
+    `location` is the host's URL without credentials.
+    """
+
+    def __init__(self, location: str, *, conn_id: str, limits: WriteLimits | None) -> None:
+        self.location = location
+        self.account = f"{location} as {conn_id!r}"
+        self.limits = limits
+        self._secrets: set[str] = set()
+
+    @property
+    def secrets(self) -> Collection[str]:
+        """What no message may hold."""
+        return self._secrets
+
+    def hide(self, secret: str) -> str:
+        """Keep `secret`, which is about to be sent, out of messages, and return it."""
+        if len(secret) >= _SECRET_CHARACTERS:
+            self._secrets.add(secret)
+        return secret
+
+
 class HostTransport(Protocol):
-    """How requests reach one host as one account."""
+    """How requests reach one host as one account: a `HostAccount` that sends."""
 
     account: str
     limits: WriteLimits | None
@@ -103,12 +129,12 @@ class HostApi:
                     self._block(wait or _UNNAMED_WAIT_SECONDS, method, path)
                     away = self._unavailable(method, path, "it was asked too often", in_doubt=False)
                 elif answer.status in _LOST_ANSWERS:
-                    reason = f"{answer.status} {self._describe(answer)}"
+                    reason = f"{answer.status} {self.explain(answer)}"
                     away = self._unavailable(method, path, reason, in_doubt=method == "POST")
                 elif answer.status < 300 or answer.status in accept:
                     return answer
                 else:
-                    raise ExportRejectedError(self._explain(method, path, answer))
+                    raise self._refused(method, path, answer)
             if away.in_doubt or not tries_left:
                 raise away
             self._back_off(away, tries_left)
@@ -142,6 +168,10 @@ class HostApi:
                 if (found := find()) is not None:
                     return found
         raise AssertionError("unreachable")
+
+    def explain(self, answer: HostAnswer) -> str:
+        """Return what an answer that refuses has to say, fit to be shown."""
+        return self._clean(self._transport.describe(answer))
 
     def _wait_for_turn(self, *, writes: bool) -> None:
         longest = self._settings.export_max_wait_seconds
@@ -180,17 +210,14 @@ class HostApi:
             f"{method} {path} at {self._transport.account} failed: {self._clean(reason)}", in_doubt=in_doubt
         )
 
-    def _explain(self, method: str, path: str, answer: HostAnswer) -> str:
+    def _refused(self, method: str, path: str, answer: HostAnswer) -> ExportRejectedError:
         advice = {
             401: ". Check the connection's credentials",
             403: ". Check what the connection's account may do there",
             404: ". It isn't there, or the connection's account may not see it",
         }.get(answer.status, "")
-        told = f"{answer.status} {self._describe(answer)}"
-        return f"{method} {path} at {self._transport.account} was refused: {told}{advice}"
-
-    def _describe(self, answer: HostAnswer) -> str:
-        return self._clean(self._transport.describe(answer))
+        told = f"{answer.status} {self.explain(answer)}"
+        return ExportRejectedError(f"{method} {path} at {self._transport.account} was refused: {told}{advice}")
 
     def _clean(self, text: str) -> str:
         for secret in self._transport.secrets:
@@ -208,3 +235,21 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         return None
     return max(0.0, moment.timestamp() - time.time())
+
+
+def describe_lost(error: Exception) -> HostUnreachableError:
+    """Return what an error of requests, other than one of certificates, means: no answer, and whether it was sent."""
+    import requests
+    from urllib3.exceptions import NameResolutionError, NewConnectionError
+
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    was_connected = not isinstance(reason, NewConnectionError | NameResolutionError)
+    return HostUnreachableError(
+        describe_reason(error), sent=was_connected and not isinstance(error, requests.exceptions.ConnectTimeout)
+    )
+
+
+def describe_reason(error: Exception) -> str:
+    """Return what is wrong, without the URL and objects' addresses that requests tells with it."""
+    reason = getattr(error.args[0] if error.args else None, "reason", None) or error
+    return f"{type(reason).__name__}: {str(reason).rpartition('>: ')[2]}"

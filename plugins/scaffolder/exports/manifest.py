@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn, Protocol
@@ -68,7 +68,7 @@ class VerifiedTar:
         self._prefix = f"{prefix}/"
         self._members = members
         self._awaited = {self._prefix + file.path: file for file in files}
-        self._directories = _list_directories(self._awaited)
+        self._directories = {self._prefix, *_list_directories(self._awaited)}
         self._header = b""
         self._is_over = False
         self._kind = _FILE
@@ -208,7 +208,7 @@ def _describe(file: WrittenFile) -> dict[str, str | int]:
     return {"file": file.path.name, "size": file.size_bytes, "sha256": file.sha256}
 
 
-def _list_directories(paths: Sequence[str] | dict[str, ProjectFile]) -> set[str]:
+def _list_directories(paths: Iterable[str]) -> set[str]:
     directories: set[str] = set()
     for path in paths:
         parent = path.rpartition("/")[0]

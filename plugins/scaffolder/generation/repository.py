@@ -27,7 +27,7 @@ STEP_TRAILER: Final = "Scaffolder-Step"
 
 # A tree may hold a .gitattributes; none of it may change bytes on the way out or leave files out.
 _ATTRIBUTES: Final = "* -text -eol -ident -filter -working-tree-encoding -export-ignore -export-subst\n"
-_PIECE_BYTES: Final = 1_048_576
+_PIECE_BYTES: Final = 65_536  # what a pipe holds: git fills it again while the last one is worked on
 _LOCKS: Final = (
     "index.lock",
     "HEAD.lock",

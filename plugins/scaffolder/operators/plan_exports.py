@@ -90,7 +90,7 @@ def _plan_export(entry: Any, *, settings: Settings) -> dict[str, Any]:
     if not isinstance(options, Mapping):
         raise ExportTargetError(f"options are {options!r}; accepted is a mapping")
     exporter = check_target(entry["target"], options, has_connection=connection is not None)
-    if refused := sorted(set(options) & exporter.author_options):
+    if refused := sorted(name for name in exporter.author_options if _is_set(options, name)):
         raise PermissionDeniedError(
             f"the options {refused} of target {entry['target']!r} are for authors of workflows; leave them out"
         )
@@ -100,3 +100,9 @@ def _plan_export(entry: Any, *, settings: Settings) -> dict[str, Any]:
             f"connection {connection!r} may not be used here; accepted are {patterns} (SCAFFOLDER_EXPORT_CONNECTIONS)"
         )
     return {"target": entry["target"], "target_conn_id": connection, "options": dict(options)}
+
+
+def _is_set(options: Mapping[str, Any], name: str) -> bool:
+    outer, _, inner = name.partition(".")
+    value = options.get(outer)
+    return outer in options if not inner else isinstance(value, Mapping) and bool(value.get(inner))

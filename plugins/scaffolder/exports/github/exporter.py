@@ -31,6 +31,7 @@ class GitHubExporter:
             "collaborators",
             "custom_properties",
             "environments",
+            "pull_request.auto_merge",
             "rulesets",
             "secrets",
             "variables",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from airflow.sdk.exceptions import AirflowNotFoundException
-
 from scaffolder.config import get_settings
 from scaffolder.errors import ExportTargetError
 from scaffolder.exports.github.transport import GitHubConnection
+from scaffolder.exports.hook import find_connection
 
 
 def connect_github(conn_id: str) -> GitHubConnection:
@@ -16,14 +15,9 @@ def connect_github(conn_id: str) -> GitHubConnection:
     """
     from airflow.providers.github.hooks.github import GithubHook
 
-    accepted = f"accepted is one of type {GithubHook.conn_type!r}"
+    find_connection(conn_id, conn_type=GithubHook.conn_type)
     try:
-        found = GithubHook.get_connection(conn_id)
-        if found.conn_type != GithubHook.conn_type:
-            raise ExportTargetError(f"connection {conn_id!r} is of type {found.conn_type!r}; {accepted}")
         client = GithubHook(conn_id).get_conn()
-    except AirflowNotFoundException as error:
-        raise ExportTargetError(f"there is no connection {conn_id!r}; {accepted}") from error
     except (ValueError, OSError) as error:
         raise ExportTargetError(
             f"connection {conn_id!r} cannot be used: {error} Accepted is a token as its password, or app_id, "

@@ -69,7 +69,7 @@ class GitHubHost:
                 "one where it may, or the connection's own user"
             )
         if answer.status == 422:
-            told = self._connection.describe(answer)
+            told = self.api.explain(answer)
             if "name already exists" in told:
                 return None
             raise ExportRejectedError(f"GitHub refuses to make {self.full_name(name)}: {told}")
@@ -88,7 +88,12 @@ class GitHubHost:
     def list_settings(self, repository: RemoteRepository, *, branch: str) -> Sequence[Setting]:
         """See `RepositoryHost`."""
         settings = RepositorySettings(
-            self.api, repository, options=self._options, owner=self.owner, branch=branch, read_secret=self._read_secret
+            self.api,
+            repository,
+            options=self._options,
+            owner=self.owner,
+            branch=branch,
+            read_secret=lambda reference: self._connection.hide(self._read_secret(reference)),
         )
         return settings.list()
 

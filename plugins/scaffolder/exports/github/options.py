@@ -119,8 +119,9 @@ class Ruleset(ExportOptions):
 
 
 class PullRequestOptions(ChangeRequestOptions):
-    """A pull request in a repository that is there already."""
+    """A pull request in a repository that is there already. `auto_merge` says how it is merged when it may be."""
 
+    auto_merge: Literal["merge", "squash", "rebase"] | None = None
     team_reviewers: list[Login] = []
 
 

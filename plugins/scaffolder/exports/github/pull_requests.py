@@ -95,9 +95,8 @@ class GitHubPullRequests:
         query = f"mutation($input: {kind}Input!) {{ {mutation}(input: $input) {{ clientMutationId }} }}"
         body = {"query": query, "variables": {"input": {"pullRequestId": pull_request["node_id"], **values}}}
         answer = self._api.create(lambda: self._api.request("POST", "/graphql", body=body), lambda: None)
-        if errors := answer.data.get("errors"):
-            told = "; ".join(str(error.get("message")) for error in errors)[:500]
-            raise ExportRejectedError(f"GitHub refuses {mutation}: {told}")
+        if answer.data.get("errors"):
+            raise ExportRejectedError(f"GitHub refuses {mutation}: {self._api.explain(answer)}")
 
 
 def _read(data: Any) -> ChangeRequest:

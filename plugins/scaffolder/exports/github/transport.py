@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from scaffolder.config import Settings
 from scaffolder.errors import ExportRejectedError
-from scaffolder.exports.host_api import HostAnswer, HostUnreachableError, read_retry_after
+from scaffolder.exports.host_api import (
+    HostAccount,
+    HostAnswer,
+    HostUnreachableError,
+    describe_lost,
+    describe_reason,
+    read_retry_after,
+)
 from scaffolder.generation.git_remote import GitRemote
 from scaffolder.records.exports import WriteLimits
 
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
     from github import Github
 
 
-class GitHubConnection:
+class GitHubConnection(HostAccount):
     """GitHub as one account: a user's token, or an installation of a GitHub App.
 
     `client` is that of Airflow's GithubHook; of it come credentials and address, not its habit to send a POST again.
@@ -34,25 +41,18 @@ class GitHubConnection:
             "seconds_between_writes": 0,
         }
         self._requester = Github(**arguments).requester
-        self.location = self._requester.base_url.rstrip("/")
-        self.account = f"{self.location} as {conn_id!r}"
-        self.limits: WriteLimits | None = WriteLimits(
+        limits = WriteLimits(
             interval_seconds=settings.github_write_interval_seconds,
             per_minute=settings.github_writes_per_minute,
             per_hour=settings.github_writes_per_hour,
         )
-        self._token: str | None = None
+        super().__init__(self._requester.base_url.rstrip("/"), conn_id=conn_id, limits=limits)
 
     @property
     def web_url(self) -> str:
         """Where people and git find repositories."""
         parts = urlsplit(self.location)
         return urlunsplit(parts._replace(netloc=parts.netloc.removeprefix("api."), path=""))
-
-    @property
-    def secrets(self) -> Collection[str]:
-        """What no message may hold."""
-        return [self._token] if self._token else []
 
     def send(self, method: str, path: str, *, body: Any | None, query: Mapping[str, Any] | None) -> HostAnswer:
         """See `HostTransport`. `path` is below the API's base URL, or ``/graphql``."""
@@ -66,9 +66,11 @@ class GitHubConnection:
         except GithubException as error:  # the installation's token
             raise _explain_token(error) from None
         except requests.exceptions.SSLError as error:
-            raise ExportRejectedError(f"the certificate of {self.location} is not trusted: {_reason(error)}") from None
+            raise ExportRejectedError(
+                f"the certificate of {self.location} is not trusted: {describe_reason(error)}"
+            ) from None
         except requests.RequestException as error:
-            raise HostUnreachableError(_reason(error), sent=_may_have_arrived(error)) from None
+            raise describe_lost(error) from None
         except (RuntimeError, AssertionError) as error:
             raise ExportRejectedError(f"{self.location} redirects elsewhere: {error}") from None
         return HostAnswer(status=status, headers=headers, data=_parse(text))
@@ -100,8 +102,7 @@ class GitHubConnection:
 
     def _read_token(self) -> str:
         auth: Any = self._requester.auth
-        self._token = str(auth.token)
-        return self._token
+        return self.hide(str(auth.token))
 
 
 def _explain_token(error: Any) -> Exception:
@@ -117,22 +118,6 @@ def _describe_error(error: Any) -> str:
     if not isinstance(error, Mapping):
         return str(error)
     return str(error.get("message") or " ".join(str(error.get(key) or "") for key in ("resource", "field", "code")))
-
-
-def _may_have_arrived(error: Any) -> bool:
-    import requests
-    from urllib3.exceptions import NameResolutionError, NewConnectionError
-
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return False
-    reason = getattr(error.args[0] if error.args else None, "reason", None)
-    return not isinstance(reason, NewConnectionError | NameResolutionError)
-
-
-def _reason(error: Exception) -> str:
-    """Return what is wrong, without the URL and objects' addresses that requests tells with it."""
-    reason = getattr(error.args[0] if error.args else None, "reason", None) or error
-    return f"{type(reason).__name__}: {str(reason).rpartition('>: ')[2]}"
 
 
 def _parse(text: Any) -> Any:

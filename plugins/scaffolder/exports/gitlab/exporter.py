@@ -24,7 +24,17 @@ class GitLabExporter:
 
     target = "gitlab"
     needs_connection = True
-    author_options = frozenset({"ci", "codeowners", "members", "protected_branches", "variables", "webhooks"})
+    author_options = frozenset(
+        {
+            "ci",
+            "codeowners",
+            "members",
+            "merge_request.auto_merge",
+            "protected_branches",
+            "variables",
+            "webhooks",
+        }
+    )
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """See `Exporter`."""

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, Final
+from typing import Final
 
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
 
 from scaffolder.config import get_settings
 from scaffolder.errors import ExportTargetError, ScaffolderError
 from scaffolder.exports.gitlab.transport import DEFAULT_URL, GitLabConnection
+from scaffolder.exports.hook import find_connection, read_extra
 from scaffolder.exports.host_api import HostUnreachableError
 
-_TOKEN_TYPES: Final = ("private", "oauth")
-_EXTRAS: Final = ("token_type", "ca_certificate")
+_KINDS: Final = ("private", "oauth")
+# Not "token_type": Airflow hides the values of extras with such names, and would take "private" out of all logs.
+_EXTRAS: Final = ("auth", "ca_certificate")
 
 
 class GitLabHook(BaseHook):
     """Read a GitLab's connection: host is its URL (``https://gitlab.com`` where there is none), password the token.
 
-    The extra ``token_type`` is ``private`` for personal, group and project access tokens, or ``oauth``;
+    The extra ``auth`` is ``private`` for personal, group and project access tokens, or ``oauth``;
     ``ca_certificate`` is PEM text or a path, for hosts with an authority of their own.
 
     :param gitlab_conn_id: a connection of type ``gitlab``.
@@ -38,21 +38,13 @@ class GitLabHook(BaseHook):
     def get_conn(self) -> GitLabConnection:
         """Return GitLab as the connection's account, without a request. Raises ExportTargetError."""
         conn_id = self.gitlab_conn_id
-        accepted = f"accepted is one of type {self.conn_type!r}"
-        try:
-            connection = self.get_connection(conn_id)
-        except AirflowNotFoundException as error:
-            raise ExportTargetError(f"there is no connection {conn_id!r}; {accepted}") from error
-        if connection.conn_type != self.conn_type:
-            raise ExportTargetError(f"connection {conn_id!r} is of type {connection.conn_type!r}; {accepted}")
+        connection = find_connection(conn_id, conn_type=self.conn_type)
         if not connection.password:
             raise ExportTargetError(f"connection {conn_id!r} has no password; accepted is a token of GitLab's")
-        extra = _read_extra(conn_id, connection.extra)
-        kind = extra.get("token_type", _TOKEN_TYPES[0])
-        if kind not in _TOKEN_TYPES:
-            raise ExportTargetError(
-                f"connection {conn_id!r} has a token_type that is none; accepted are {list(_TOKEN_TYPES)}"
-            )
+        extra = read_extra(conn_id, connection.extra, accepted=_EXTRAS)
+        kind = extra.get("auth", _KINDS[0])
+        if kind not in _KINDS:
+            raise ExportTargetError(f"connection {conn_id!r} has an auth that is none; accepted are {list(_KINDS)}")
         host = (connection.host or "").strip() or DEFAULT_URL
         return GitLabConnection(
             url=host if "://" in host else f"{connection.schema or 'https'}://{host}",
@@ -73,19 +65,3 @@ class GitLabHook(BaseHook):
         if answer.status != 200:
             return False, f"{connection.location}: {answer.status} {connection.describe(answer)}"
         return True, f"{connection.location} knows the token as {answer.data.get('username')!r}"
-
-
-def _read_extra(conn_id: str, text: str | None) -> dict[str, str]:
-    """Return the extras that are filled in. Values stand in no message: they may be keys."""
-    try:
-        extra: Any = json.loads(text) if text else {}
-    except ValueError:
-        extra = None
-    if not isinstance(extra, dict):
-        raise ExportTargetError(f"connection {conn_id!r} has an extra that is no JSON object")
-    given = {name: value for name, value in extra.items() if value not in (None, "")}
-    if unknown := sorted(given.keys() - set(_EXTRAS)):
-        raise ExportTargetError(f"connection {conn_id!r} has the extras {unknown}; accepted are {list(_EXTRAS)}")
-    if wrong := sorted(name for name, value in given.items() if not isinstance(value, str)):
-        raise ExportTargetError(f"connection {conn_id!r} has the extras {wrong} that are no text; accepted is text")
-    return given

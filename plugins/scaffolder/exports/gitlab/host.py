@@ -83,7 +83,7 @@ class GitLabHost:
                 f"another project in {self.namespace} is titled {name!r}, so {self.full_name(name)} cannot be made; "
                 "accepted is another repository name"
             )
-        raise ExportRejectedError(f"GitLab refuses to make {self.full_name(name)}: {self._connection.describe(answer)}")
+        raise ExportRejectedError(f"GitLab refuses to make {self.full_name(name)}: {self.api.explain(answer)}")
 
     def find(self, name: str) -> RemoteRepository | None:
         """See `RepositoryHost`."""
@@ -123,7 +123,7 @@ class GitLabHost:
         GitLab keeps what is deleted for some days, under another name, in which its owners can restore it.
         """
         answer = self.api.request("DELETE", f"/projects/{repository.id}", accept=(400, 404))
-        told = self._connection.describe(answer)
+        told = self.api.explain(answer)
         if answer.status == 400 and "marked for deletion" not in told:
             raise ExportRejectedError(f"GitLab refuses to delete {repository.full_name}: {told}")
         log.info("%s is deleted; GitLab may keep it for some days, in which it can be restored", repository.full_name)

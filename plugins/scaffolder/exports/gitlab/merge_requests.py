@@ -130,18 +130,19 @@ class GitLabMergeRequests:
 
         def is_decided() -> bool:
             latest.update(self._api.request("GET", path).data)
-            if latest["state"] != "opened" or latest.get("merge_when_pipeline_succeeds"):
-                return True
-            is_prepared = latest.get("prepared_at", "") is not None
-            return is_prepared and latest["sha"] == commit and latest["detailed_merge_status"] not in _UNDECIDED
+            is_prepared = latest.get("prepared_at", "") is not None and latest["sha"] == commit
+            return latest["state"] != "opened" or (is_prepared and latest["detailed_merge_status"] not in _UNDECIDED)
+
+        def is_done() -> bool:
+            return latest["state"] == "merged" or bool(latest.get("merge_when_pipeline_succeeds"))
 
         if not wait_until(is_decided, seconds=self._host.patience_seconds):
             raise HostUnavailableError(f"GitLab has not looked at the merge request {path} yet")
-        if latest["state"] == "merged" or latest.get("merge_when_pipeline_succeeds"):
+        if is_done():
             return
         body = {"auto_merge": True, "merge_when_pipeline_succeeds": True, "sha": commit}
         answer = self._api.request("PUT", f"{path}/merge", body=body, accept=(405, 409, 422))
-        if answer.status >= 300 and not (is_decided() and latest["state"] == "merged"):
+        if answer.status >= 300 and not (is_decided() and is_done()):
             raise ExportRejectedError(
                 f"GitLab does not merge {path}: it is {latest['state']}, {latest['detailed_merge_status']}. Check what "
                 "the project asks of merge requests"

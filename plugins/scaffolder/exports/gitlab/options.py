@@ -152,7 +152,7 @@ class MergeRequestOptions(ChangeRequestOptions):
     passed.
     """
 
-    auto_merge: bool = False  # type: ignore[assignment]  # how it is merged is the project's, not the request's
+    auto_merge: bool = False
     squash: bool | None = None
     remove_source_branch: bool | None = None
 

@@ -191,9 +191,9 @@ class ProjectSettings:
 
         def create() -> int:
             answer = self._api.request("POST", path, body=body, accept=() if taken is None else (taken,))
-            if answer.status == 400 and _TAKEN not in self._connection.describe(answer):
+            if answer.status == 400 and _TAKEN not in self._api.explain(answer):
                 raise ExportRejectedError(
-                    f"POST {path} at {self._connection.account} was refused: 400 {self._connection.describe(answer)}"
+                    f"POST {path} at {self._connection.account} was refused: 400 {self._api.explain(answer)}"
                 )
             return answer.status
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,22 +12,25 @@ from urllib.parse import urlsplit
 
 from scaffolder.config import Settings
 from scaffolder.errors import ExportRejectedError, ExportTargetError
-from scaffolder.exports.host_api import HostAnswer, HostUnreachableError, read_retry_after
+from scaffolder.exports.host_api import (
+    HostAccount,
+    HostAnswer,
+    HostUnreachableError,
+    describe_lost,
+    describe_reason,
+    read_retry_after,
+)
 from scaffolder.generation.git_remote import GitRemote, hold_in_memory
-from scaffolder.records.exports import WriteLimits
 
 if TYPE_CHECKING:
     from requests import Response
 
 DEFAULT_URL: Final = "https://gitlab.com"
-# Shorter ones are not told from words.
-_SECRET_CHARACTERS: Final = 4
-_TOLD_CHARACTERS: Final = 1000
 # "any non-blank value as a username": https://docs.gitlab.com/user/profile/personal_access_tokens
 _GIT_USERNAME: Final = "oauth2"
 
 
-class GitLabConnection:
+class GitLabConnection(HostAccount):
     """GitLab at `url` as the account of `token`: a personal, group or project access token, or one of OAuth 2.0.
 
     `is_oauth` says which. `ca_certificate` is PEM text or the absolute path of a PEM file; then no other authority is
@@ -47,11 +50,8 @@ class GitLabConnection:
         import requests
         from gitlab import Gitlab
 
-        self.location = _check_url(url, conn_id=conn_id)
-        self.account = f"{self.location} as {conn_id!r}"
-        self.limits: WriteLimits | None = None
-        self._token = token
-        self._secrets = {token}
+        super().__init__(_check_url(url, conn_id=conn_id), conn_id=conn_id, limits=None)
+        self._token = self.hide(token)
         self._ca_certificate = _check_certificate(ca_certificate, conn_id=conn_id)
         self._answer: Response | None = None
         session = requests.Session()
@@ -64,17 +64,6 @@ class GitLabConnection:
             timeout=settings.export_timeout_seconds,
             session=session,
         )
-
-    @property
-    def secrets(self) -> Collection[str]:
-        """What no message may hold."""
-        return self._secrets
-
-    def hide(self, secret: str) -> str:
-        """Keep `secret`, which is about to be sent, out of messages, and return it."""
-        if len(secret) >= _SECRET_CHARACTERS:
-            self._secrets.add(secret)
-        return secret
 
     def send(self, method: str, path: str, *, body: Any | None, query: Mapping[str, Any] | None) -> HostAnswer:
         """See `HostTransport`. `path` is below ``/api/v4``."""
@@ -95,11 +84,13 @@ class GitLabConnection:
                     max_retries=0,
                 )
         except requests.exceptions.SSLError as error:
-            raise ExportRejectedError(f"the certificate of {self.location} is not trusted: {_reason(error)}") from None
+            raise ExportRejectedError(
+                f"the certificate of {self.location} is not trusted: {describe_reason(error)}"
+            ) from None
         except requests.TooManyRedirects:
             pass  # the first one is the answer
         except requests.RequestException as error:
-            raise HostUnreachableError(_reason(error), sent=_may_have_arrived(error)) from None
+            raise describe_lost(error) from None
         except GitlabError:
             pass  # as the answer says
         if self._answer is None:
@@ -118,19 +109,13 @@ class GitLabConnection:
     def describe(self, answer: HostAnswer) -> str:
         """See `HostTransport`."""
         if 300 <= answer.status < 400:
-            return self._clean(
+            return (
                 f"it redirects to {answer.headers.get('location', 'nowhere')!r}, which is not followed; accepted is a "
                 "connection with that host's own URL"
             )
         data = answer.data if isinstance(answer.data, Mapping) else {"message": answer.data}
         told = [_flatten(data.get(key)) for key in ("message", "error", "error_description")]
-        return self._clean("; ".join(part for part in told if part)) or "no reason given"
-
-    def _clean(self, text: str) -> str:
-        """Return what GitLab says as one line that can be shown: it may repeat what it was sent."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_TOLD_CHARACTERS]
+        return "; ".join(part for part in told if part) or "no reason given"
 
     def get_git_remote(self) -> GitRemote:
         """Return the credentials for git over HTTPS."""
@@ -211,19 +196,3 @@ def _flatten(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_flatten(one) for one in value)
     return "" if value is None else str(value)
-
-
-def _may_have_arrived(error: Exception) -> bool:
-    import requests
-    from urllib3.exceptions import NameResolutionError, NewConnectionError
-
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return False
-    reason = getattr(error.args[0] if error.args else None, "reason", None)
-    return not isinstance(reason, NewConnectionError | NameResolutionError)
-
-
-def _reason(error: Exception) -> str:
-    """Return what is wrong, without the URL and objects' addresses that requests tells with it."""
-    reason = getattr(error.args[0] if error.args else None, "reason", None) or error
-    return f"{type(reason).__name__}: {str(reason).rpartition('>: ')[2]}"
