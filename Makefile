@@ -37,11 +37,11 @@ stop: ## Stop everything that was started here.
 
 .PHONY: test
 test: install-dev lint ## Lint, check types and run all tests; PYTEST_ARGS="-k name" passes through.
-	$(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: nightly
 nightly: install-dev lint ## The same with twenty times the property tests and a kill at every line: an hour or so.
-	SCAFFOLDER_TEST_PROFILE=nightly SCAFFOLDER_TEST_KILL_STEP=1 $(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadgroup -o timeout=3600 $(PYTEST_ARGS)
+	SCAFFOLDER_TEST_PROFILE=nightly SCAFFOLDER_TEST_KILL_STEP=1 $(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadscope --no-loadscope-reorder -o timeout=3600 $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: install-dev ## Check style, formatting, types and the direction of imports.

@@ -39,12 +39,16 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks when it has collected
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, and those that share the live Airflow."""
-    for item in items:
-        is_live = "acceptance" in item.path.parts
-        item.add_marker(pytest.mark.xdist_group("live" if is_live else str(item.path)))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a file in one process, and all those that share the live Airflow."""
+    from xdist.scheduler.loadscope import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return "live" if "acceptance/" in path else path
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

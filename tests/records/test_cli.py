@@ -58,9 +58,7 @@ def test_shows_a_generated_project_whole(
         trailers=(),
         settings=settings,
     ).commit
-    export = export_generated_project(
-        records, key, step_id="publish", target="archive", options={}, remote=None, settings=settings
-    )
+    export = export_generated_project(records, key, step_id="publish", target="archive", options={}, settings=settings)
     records.mark_ready(key, retention_days=30)
     environment = {"SCAFFOLDER_GENERATED_PROJECTS_DIR": str(settings.generated_projects_dir)}
 

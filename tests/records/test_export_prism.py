@@ -173,7 +173,7 @@ def test_pull_requests_are_as_described(github: Prism) -> None:
     pulls = GitHubPullRequests(host, options=options)
     pulls.find_request(REPOSITORY, branch="gen", base="main")
     change = pulls.create_request(REPOSITORY, branch="gen", base="main", title="Add", body="Made")
-    for setting in pulls.list_request_settings(REPOSITORY, change, title="Other", body=""):
+    for setting in pulls.list_settings(REPOSITORY, change, title="Other", body=""):
         if setting.name not in {"draft", "auto-merge"}:  # GraphQL, which the description does not cover
             setting.apply()
     assert "POST /repos/acme/bookings/pulls" in github.asked

@@ -100,7 +100,7 @@ BROKEN = [
     ),
     (
         ("target: archive", "target: archive\n    options: {format: rar}"),
-        "service.yaml:15: step 'publish': archive format 'rar'",
+        "service.yaml:15: step 'publish': target 'archive': option 'format' is 'rar': Input should be",
     ),
     (
         ("{{ params.name }}", "{{ params.nme }}"),

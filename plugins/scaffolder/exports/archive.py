@@ -211,7 +211,7 @@ def _compress(output: BinaryIO, *, kind: str) -> AbstractContextManager[ByteSink
     else:
         from backports import zstd
     parameter = zstd.CompressionParameter
-    # One thread, this one: several give other bytes.
+    # With workers, the bytes are others than without.
     options: dict[int, int] = {
         parameter.compression_level: _ZSTD_LEVEL,
         parameter.checksum_flag: 1,

@@ -16,10 +16,9 @@ from pydantic import Field, field_validator
 from scaffolder.errors import ExportConflictError
 from scaffolder.exports.contract import BranchName, ExportOptions, ExportRequest, ExportResult
 from scaffolder.exports.history import CommitText
-from scaffolder.exports.hosted import RemoteRepository, Setting
+from scaffolder.exports.hosted import RemoteRepository, RepositoryHost, Setting
 from scaffolder.exports.push import HEADS
 from scaffolder.exports.scratch import Branch, ScratchRepository
-from scaffolder.generation.git_remote import GitRemote
 from scaffolder.generation.paths import find_flaw
 
 log = logging.getLogger(__name__)
@@ -65,20 +64,8 @@ class ChangeRequest:
     is_draft: bool
 
 
-class ChangeRequestHost(Protocol):
+class ChangeRequests(Protocol):
     """What hosts offer for requests. All raise ExportRejectedError, HostUnavailableError and HostWaitError."""
-
-    def find(self, name: str) -> RemoteRepository | None:
-        """Return the repository that has this very name now."""
-
-    def get(self, remote_id: str) -> RemoteRepository | None:
-        """Return the repository with this id."""
-
-    def full_name(self, name: str) -> str:
-        """Return ``owner/name``."""
-
-    def get_git_remote(self) -> GitRemote:
-        """Return the credentials for git."""
 
     def find_request(self, repository: RemoteRepository, *, branch: str, base: str) -> ChangeRequest | None:
         """Return the request from `branch` into `base` that is open."""
@@ -88,7 +75,7 @@ class ChangeRequestHost(Protocol):
     ) -> ChangeRequest:
         """Open a request. Sends its request once: raises HostUnavailableError `in_doubt` where the answer is lost."""
 
-    def list_request_settings(
+    def list_settings(
         self, repository: RemoteRepository, change: ChangeRequest, *, title: str, body: str
     ) -> Sequence[Setting]:
         """Return what is to be set up for the request, in order; the first brings title and body up to date."""
@@ -99,7 +86,8 @@ class ChangeRequestExport:
 
     def __init__(
         self,
-        host: ChangeRequestHost,
+        host: RepositoryHost,
+        requests: ChangeRequests,
         request: ExportRequest,
         *,
         repository_name: str,
@@ -107,6 +95,7 @@ class ChangeRequestExport:
         create: Callable[[Callable[[], ChangeRequest], Callable[[], ChangeRequest | None]], ChangeRequest],
     ) -> None:
         self._host = host
+        self._requests = requests
         self._request = request
         self._ledger = request.ledger
         self._name = repository_name
@@ -183,7 +172,7 @@ class ChangeRequestExport:
             raise ExportConflictError(f"{repository.full_name} has no branch {base!r}; accepted is one of its branches")
         there = refs.get(HEADS + self._branch)
         pushed = self._ledger.export.exported_commit
-        change = self._host.find_request(repository, branch=self._branch, base=base) if there else None
+        change = self._requests.find_request(repository, branch=self._branch, base=base) if there else None
         if there is not None and there == pushed:
             if not self._ledger.is_done(_PUSHED):
                 self._ledger.mark_done(_PUSHED)
@@ -237,12 +226,12 @@ class ChangeRequestExport:
 
     def _open(self, repository: RemoteRepository, *, base: str) -> ChangeRequest:
         def create() -> ChangeRequest:
-            return self._host.create_request(
+            return self._requests.create_request(
                 repository, branch=self._branch, base=base, title=self._title, body=self._options.body
             )
 
         def find() -> ChangeRequest | None:
-            return self._host.find_request(repository, branch=self._branch, base=base)
+            return self._requests.find_request(repository, branch=self._branch, base=base)
 
         change = self._create(create, find)
         log.info("Opened %s", change.url)
@@ -250,7 +239,7 @@ class ChangeRequestExport:
 
     def _set_up(self, repository: RemoteRepository, change: ChangeRequest) -> None:
         self._ledger.note(url=change.url)
-        settings = self._host.list_request_settings(repository, change, title=self._title, body=self._options.body)
+        settings = self._requests.list_settings(repository, change, title=self._title, body=self._options.body)
         for setting in settings:
             if not self._ledger.is_done(setting.name):
                 log.info("Setting up %s", setting.name)

@@ -296,6 +296,7 @@ VALUES (
     %(idempotency_key)s, %(commit)s
 )
 ON CONFLICT (idempotency_key) DO UPDATE SET rollback = excluded.rollback
+WHERE repository_export.rollback <> excluded.rollback
 """
 
 SELECT_EXPORT_BY_KEY: Final[LiteralString] = f"""

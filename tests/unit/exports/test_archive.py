@@ -372,6 +372,12 @@ def run_git(directory: Path, *arguments: str, given: str = "") -> str:
     return subprocess.run(command, input=given, check=True, capture_output=True, text=True).stdout
 
 
+def test_a_gzip_says_neither_when_nor_where_it_was_made(project: Project) -> None:
+    path = project.export(format="tar.gz").archive_path
+    assert path is not None
+    assert path.read_bytes()[:10] == b"\x1f\x8b\x08" + bytes(6) + b"\xff"
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_an_identity_changes_neither_archive_nor_bundle(project: Project, kind: str) -> None:
     project.export(format=kind, bundle=True)
@@ -420,7 +426,10 @@ def test_a_bundle_clones_to_the_same_commit_with_its_history(project: Project, t
 def test_the_manifest_agrees_with_what_is_there(project: Project, kind: str, bundle: bool) -> None:
     result = project.export(format=kind, bundle=bundle)
     assert result.archive_path is not None
-    manifest = json.loads(Path(result.result["manifest_path"]).read_bytes())
+    text = Path(result.result["manifest_path"]).read_text("utf-8")
+    assert '"données/ünï ☃.txt"' in text
+    assert len(text.splitlines()) == len(FILES) + 2
+    manifest = json.loads(text)
     entries = [entry for entry in read_archive(result.archive_path) if not entry.name.endswith("/")]
     assert manifest == {
         "name": "bookings",
@@ -550,13 +559,17 @@ def test_a_tar_may_come_in_pieces_of_any_size(tmp_path: Path, settings: Settings
     assert collected.ended == list(collected.contents)
 
 
-@pytest.mark.parametrize("cut", [512, 1_000, -2_048 * 5])
-def test_a_tar_that_ends_early_is_refused(project: Project, tmp_path: Path, cut: int) -> None:
+@pytest.mark.parametrize(
+    ("missing_blocks", "message"), [(0, "has no end"), (1, "has no end"), (2, "in the records only: 'windows.txt'")]
+)
+def test_a_tar_that_ends_early_is_refused(project: Project, tmp_path: Path, missing_blocks: int, message: str) -> None:
     with (tmp_path / "x.tar").open("wb") as output:
         project.repository.write_archive(project.commit, kind="tar", prefix="p", output=output)
+    data = (tmp_path / "x.tar").read_bytes()
+    blocks = -(-len(data.rstrip(b"\0")) // 512) - missing_blocks
     tar = VerifiedTar(project.files, commit=project.commit, prefix="p")
-    tar.write((tmp_path / "x.tar").read_bytes()[:cut])
-    with pytest.raises(StorageError, match="in the records only|has no end"):
+    tar.write(data[: blocks * 512])
+    with pytest.raises(StorageError, match=message):
         tar.finish()
 
 

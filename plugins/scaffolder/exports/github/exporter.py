@@ -69,6 +69,7 @@ class GitHubExporter:
         name = options.repository or request.name
         if options.pull_request is not None:
             return ChangeRequestExport(
+                host,
                 GitHubPullRequests(host, options=options.pull_request),
                 request,
                 repository_name=name,

@@ -11,50 +11,33 @@ from scaffolder.exports.github.host import GitHubHost
 from scaffolder.exports.github.options import PullRequestOptions
 from scaffolder.exports.host_api import HostApi
 from scaffolder.exports.hosted import RemoteRepository, Setting
-from scaffolder.generation.git_remote import GitRemote
 
 
 class GitHubPullRequests:
-    """Pull requests of one export. Implements `ChangeRequestHost`."""
+    """Pull requests of one export. Implements `ChangeRequests`."""
 
     def __init__(self, host: GitHubHost, *, options: PullRequestOptions) -> None:
         self._host = host
         self._api: HostApi = host.api
         self._options = options
 
-    def find(self, name: str) -> RemoteRepository | None:
-        """See `ChangeRequestHost`."""
-        return self._host.find(name)
-
-    def get(self, remote_id: str) -> RemoteRepository | None:
-        """See `ChangeRequestHost`."""
-        return self._host.get(remote_id)
-
-    def full_name(self, name: str) -> str:
-        """See `ChangeRequestHost`."""
-        return self._host.full_name(name)
-
-    def get_git_remote(self) -> GitRemote:
-        """See `ChangeRequestHost`."""
-        return self._host.get_git_remote()
-
     def find_request(self, repository: RemoteRepository, *, branch: str, base: str) -> ChangeRequest | None:
-        """See `ChangeRequestHost`."""
+        """See `ChangeRequests`."""
         query = {"state": "open", "head": f"{self._host.owner}:{branch}", "base": base}
         found = self._api.request("GET", f"/repos/{repository.full_name}/pulls", query=query).data
-        return _read(found[0]) if found else None
+        return _read(repository, found[0]) if found else None
 
     def create_request(
         self, repository: RemoteRepository, *, branch: str, base: str, title: str, body: str
     ) -> ChangeRequest:
-        """See `ChangeRequestHost`."""
+        """See `ChangeRequests`."""
         values = {"title": title, "head": branch, "base": base, "body": body, "draft": self._options.draft}
-        return _read(self._api.request("POST", f"/repos/{repository.full_name}/pulls", body=values).data)
+        return _read(repository, self._api.request("POST", f"/repos/{repository.full_name}/pulls", body=values).data)
 
-    def list_request_settings(
+    def list_settings(
         self, repository: RemoteRepository, change: ChangeRequest, *, title: str, body: str
     ) -> Sequence[Setting]:
-        """See `ChangeRequestHost`."""
+        """See `ChangeRequests`."""
         options = self._options
         pulls = f"/repos/{repository.full_name}/pulls/{change.id}"
         # To GitHub, a pull request is an issue, too.
@@ -99,10 +82,11 @@ class GitHubPullRequests:
             raise ExportRejectedError(f"GitHub refuses {mutation}: {self._api.explain(answer)}")
 
 
-def _read(data: Any) -> ChangeRequest:
+def _read(repository: RemoteRepository, data: Any) -> ChangeRequest:
+    number = int(data["number"])
     return ChangeRequest(
-        id=str(data["number"]),
-        url=str(data["html_url"]),
+        id=str(number),
+        url=f"{repository.url}/pull/{number}",
         title=str(data["title"]),
         body=str(data.get("body") or ""),
         is_draft=bool(data.get("draft")),

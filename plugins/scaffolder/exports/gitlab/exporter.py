@@ -72,6 +72,7 @@ class GitLabExporter:
         name = options.repository or request.name
         if options.merge_request is not None:
             return ChangeRequestExport(
+                host,
                 GitLabMergeRequests(
                     host, options=options.merge_request, get_commit=lambda: request.export.exported_commit
                 ),

@@ -13,7 +13,6 @@ from scaffolder.exports.gitlab.options import MergeRequestOptions
 from scaffolder.exports.gitlab.polling import wait_until
 from scaffolder.exports.host_api import HostApi
 from scaffolder.exports.hosted import RemoteRepository, Setting
-from scaffolder.generation.git_remote import GitRemote
 
 # https://docs.gitlab.com/user/project/merge_requests/drafts
 _DRAFT = re.compile(r"^\s*(\[draft\]|\(draft\)|draft:)\s*", re.IGNORECASE)
@@ -22,7 +21,7 @@ _UNDECIDED: Final = frozenset({"approvals_syncing", "checking", "preparing", "un
 
 
 class GitLabMergeRequests:
-    """Merge requests of one export. Implements `ChangeRequestHost`.
+    """Merge requests of one export. Implements `ChangeRequests`.
 
     `get_commit` returns the commit that was pushed for the request: no other is merged.
     """
@@ -34,24 +33,8 @@ class GitLabMergeRequests:
         self._get_commit = get_commit
         self._seen: dict[str, Any] = {}
 
-    def find(self, name: str) -> RemoteRepository | None:
-        """See `ChangeRequestHost`."""
-        return self._host.find(name)
-
-    def get(self, remote_id: str) -> RemoteRepository | None:
-        """See `ChangeRequestHost`."""
-        return self._host.get(remote_id)
-
-    def full_name(self, name: str) -> str:
-        """See `ChangeRequestHost`."""
-        return self._host.full_name(name)
-
-    def get_git_remote(self) -> GitRemote:
-        """See `ChangeRequestHost`."""
-        return self._host.get_git_remote()
-
     def find_request(self, repository: RemoteRepository, *, branch: str, base: str) -> ChangeRequest | None:
-        """See `ChangeRequestHost`. Requests from forks are somebody else's, whatever their branch is called."""
+        """See `ChangeRequests`. Requests from forks are somebody else's, whatever their branch is called."""
         query = {"state": "opened", "source_branch": branch, "target_branch": base}
         for data in self._api.list(f"/projects/{repository.id}/merge_requests", query=query):
             if str(data["source_project_id"]) == repository.id:
@@ -61,7 +44,7 @@ class GitLabMergeRequests:
     def create_request(
         self, repository: RemoteRepository, *, branch: str, base: str, title: str, body: str
     ) -> ChangeRequest:
-        """See `ChangeRequestHost`."""
+        """See `ChangeRequests`."""
         options = self._options
         values = {
             "source_branch": branch,
@@ -84,10 +67,10 @@ class GitLabMergeRequests:
             raise ExportRejectedError(f"GitLab says that a request from {branch!r} is open, and shows none")
         return found
 
-    def list_request_settings(
+    def list_settings(
         self, repository: RemoteRepository, change: ChangeRequest, *, title: str, body: str
     ) -> Sequence[Setting]:
-        """See `ChangeRequestHost`. What people added to the request stays."""
+        """See `ChangeRequests`. What people added to the request stays."""
         path = f"/projects/{repository.id}/merge_requests/{change.id}"
         found: list[Setting] = []
         if differs := self._compare(change, title=title, body=body):
