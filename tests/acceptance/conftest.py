@@ -197,7 +197,14 @@ def tell():
 
 with DAG("mapped", schedule=None):
     first = FileGenerationOperator.partial(task_id="first", into="{{ 'in' + 'to' }}").expand(files=split())
-    first >> FileGenerationOperator.partial(task_id="second", into="{{ 3*3 }}").expand_kwargs(tell())
+    second = FileGenerationOperator.partial(task_id="second", into="{{ 3*3 }}").expand_kwargs(tell())
+
+    @task
+    def hint():
+        return {"files": [{"path": "d.txt", "content": "{{ 7*7 }}"}]}
+
+    third = FileGenerationOperator.partial(task_id="third").expand_kwargs([hint()])
+    first >> second >> third
 """
 
 # One of our own that extends another, one for Copier (from git) and two for Cookiecutter.

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -115,6 +116,38 @@ def test_a_failed_run_leaves_a_repository_that_somebody_has_pushed_to(hub: Live)
     assert "somebody has pushed" in str(exports_of(run)["hub"].error)
 
 
+def clear(live: Live, run: Run, *task_ids: str) -> None:
+    body = {"dry_run": False, "dag_run_id": run.run_id, "only_failed": False, "task_ids": list(task_ids)}
+    live.rest.call("POST", "/api/v2/dags/publishing/clearTaskInstances", json=body)
+    run.wait()
+
+
+def test_a_ready_project_whose_task_is_cleared_and_fails_keeps_its_repository(hub: Live) -> None:
+    hub.git.create("kept")
+    run = hub.run("publishing", name="kept")
+    assert run.state == "success"
+    hub.github.fail("GET", "/repositories/", "401")
+    clear(hub, run, "hub", "finish_generated_project")
+    assert run.state == "failed"
+    assert "the generated project stays as it is" in run.log("finish_generated_project")
+    assert run.generated_project.status is GeneratedProjectStatus.READY
+    assert hub.github.repository("acme/kept").branches
+
+
+def test_a_run_that_is_mended_after_its_roll_back_is_not_ready_without_its_repository(hub: Live) -> None:
+    hub.git.create("mended-late")
+    run = hub.run("publishing", name="mended-late", last="svn")
+    assert exports_of(run)["hub"].status is ExportStatus.ROLLED_BACK
+    path = f"/api/v2/dags/publishing/dagRuns/{run.run_id}/taskInstances/last"
+    hub.rest.call("PATCH", path, json={"new_state": "success"})
+    clear(hub, run, "finish_generated_project")
+    assert run.state == "failed"
+    assert "clear hub as well" in run.log("finish_generated_project")
+    clear(hub, run, "hub", "finish_generated_project")
+    assert run.generated_project.status is GeneratedProjectStatus.READY
+    assert hub.github.repository("acme/mended-late").branches
+
+
 KILLED = [("POST", "/orgs/acme/repos", "before"), ("POST", "/orgs/acme/repos", "after"),
           ("POST", "git-receive-pack", "after"), ("PATCH", "/repos/acme/", "after")]  # fmt: skip
 
@@ -138,7 +171,7 @@ def test_a_task_killed_at_a_remote_step_is_tried_again_and_leaves_one_repository
     run = hub.run("publishing", name=name)
     assert killed
     assert run.state == "success", run.tasks
-    assert run.tries("hub") == 2
+    assert run.tries("hub") == 2, tell_tries(hub, run)
     found = exports_of(run)["hub"]
     repository = hub.github.repository(f"acme/{name}")
     assert [one for one in hub.github.repositories if one.name.startswith(name)] == [repository]
@@ -147,14 +180,27 @@ def test_a_task_killed_at_a_remote_step_is_tried_again_and_leaves_one_repository
         ExportStatus.EXPORTED, str(repository.id), f"{name}, by admin")  # fmt: skip
 
 
+def tell_tries(live: Live, run: Run) -> str:
+    base = f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/hub"
+    return "\n".join(live.rest.request("GET", f"{base}/logs/{number}").text[-3000:] for number in range(1, 4))
+
+
 def find_exporting_task(live: Live) -> int:
     """Return the process that is talking to GitHub, or whose git is."""
     port = int(live.github.url.rpartition(":")[2])
     scheduler = psutil.Process(live.airflow.running()["scheduler"])
-    for process in scheduler.children(recursive=True):
-        if any(found.raddr and found.raddr.port == port for found in process.net_connections("tcp")):
-            return next(one.pid for one in (process, *process.parents()) if "git" not in one.name())
-    raise AssertionError("no task talks to GitHub")
+    found: list[int] = []
+
+    def look() -> bool:
+        for process in scheduler.children(recursive=True):
+            with suppress(psutil.Error):  # some end meanwhile
+                if any(one.raddr and one.raddr.port == port for one in process.net_connections("tcp")):
+                    family = (process, *process.parents())
+                    found.append(next(one.pid for one in family if "git" not in one.name()))
+        return bool(found)
+
+    assert wait_until(look, timeout_seconds=10), "no task talks to GitHub"
+    return found[0]
 
 
 def test_a_long_wait_takes_no_worker_and_the_export_goes_on(hub: Live) -> None:
@@ -259,9 +305,7 @@ def test_a_run_ended_from_outside_says_what_is_left_and_its_finaliser_takes_it_b
     )
     hub.github.on_request = None
     assert "not rolled back: the run was ended from outside" in str(exports_of(run)["hub"].error)
-    body = {"dry_run": False, "dag_run_id": run.run_id, "only_failed": False, "task_ids": ["finish_generated_project"]}
-    hub.rest.call("POST", "/api/v2/dags/publishing/clearTaskInstances", json=body)
-    run.wait()
+    clear(hub, run, "finish_generated_project")
     assert exports_of(run)["hub"].status is ExportStatus.ROLLED_BACK
     with pytest.raises(LookupError):
         hub.github.repository("acme/ended")

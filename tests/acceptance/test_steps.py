@@ -125,6 +125,7 @@ def test_what_mapped_tasks_are_given_is_never_rendered(live: Live) -> None:
         "into/a.txt": b"{{ 7*7 }} {{ conn.test_git.password }}",
         "into/b.txt": b"{{ 7*7 }} {{ conn.test_git.password }}",
         "9/c.txt": b"{{ 7*7 }}",
+        "d.txt": b"{{ 7*7 }}",
     }
 
 

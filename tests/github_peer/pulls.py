@@ -123,6 +123,25 @@ _REVIEWERS = "ReposOwnerRepoPullsPullNumberRequestedReviewersPostBodyAnyof"
 
 
 @route(
+    "PUT",
+    "/{repo}/pulls/{number}/merge",
+    body="ReposOwnerRepoPullsPullNumberMergePutBody",
+    answered="PullRequestMergeResult",
+    access="write",
+    resource="PullRequest",
+)
+def merge_pull(call: Call) -> Answer:
+    pull = _find_pull(call)
+    if pull.state != "open":
+        raise RefusalError(405, "Pull Request is not mergeable")
+    if call.body.get("sha") not in {None, pull.head_sha}:
+        raise RefusalError(409, "Head branch was modified. Review and try the merge again.")
+    bare_git.run_git(call.repository.directory, "update-ref", f"refs/heads/{pull.base}", pull.head_sha)
+    pull.state, pull.merged = "closed", True
+    return Answer(200, {"sha": pull.head_sha, "merged": True, "message": "Pull Request successfully merged"})
+
+
+@route(
     "POST",
     "/{repo}/pulls/{number}/requested_reviewers",
     body=(f"{_REVIEWERS}0", f"{_REVIEWERS}1"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from scaffolder.config import Settings
@@ -19,6 +22,7 @@ from scaffolder.errors import (
     HostUnavailableError,
     HostWaitError,
     ScaffolderError,
+    UnsafePathError,
 )
 from scaffolder.exports.github.transport import GitHubConnection
 from scaffolder.records.models import ExportStatus, RepositoryExport
@@ -241,6 +245,48 @@ def test_a_repository_whose_record_of_the_id_was_lost_is_known_by_its_nonce(targ
     assert len(target.github.repositories) == 1
 
 
+@pytest.mark.parametrize(("path", "options"), [
+    ("/labels$", {"labels": [{"name": "debt"}]}),
+    ("/variables$", {"variables": {"REGION": "eu"}}),
+    ("/hooks$", {"webhooks": [{"url": "https://ci.example.com/hook"}]}),
+    ("/rulesets$", {"rulesets": [{"name": "main"}]}),
+])  # fmt: skip
+def test_a_host_that_never_makes_what_it_is_asked_for_is_asked_a_few_times(
+    target: Target, path: str, options: dict[str, Any]
+) -> None:
+    target.github.fail("POST", path, "502", times=99)
+    with pytest.raises(HostUnavailableError):
+        target.export(**options)
+    posts = [one for one in target.asked() if re.search(f"^POST .*{path}", one)]
+    assert len(posts) == target.exports.settings.export_tries
+
+
+@pytest.mark.parametrize("on_conflict", ["fail", "suffix"])
+def test_two_tries_at_once_make_one_repository(
+    target: Target, postgres: Any, records_database: str, on_conflict: str
+) -> None:
+    def overtake(when: str, method: str, path: str) -> None:
+        if path == "/orgs/acme/repos" and when == "before":
+            target.github.on_request = None
+            with psycopg.connect(postgres.url(records_database), autocommit=True) as connection:
+                other = Target(copy.copy(target.exports), target.github)
+                other.exports.records = ProjectRecords(connection)
+                other.export(on_conflict=on_conflict)
+
+    target.github.on_request = overtake
+    export = target.export(on_conflict=on_conflict)
+    assert [one.full_name for one in target.github.repositories] == ["acme/bookings"]
+    assert (export.status, export.remote_name, target.github.repositories[0].description) == (
+        ExportStatus.EXPORTED, "acme/bookings", "")  # fmt: skip
+
+
+def test_a_try_that_comes_too_late_does_not_undo_what_another_has_finished(target: Target) -> None:
+    export = target.export()
+    exports = target.exports.records.exports
+    exports.mark_failed(export.id, error="told to stop")
+    assert exports.get(export.id).status is ExportStatus.EXPORTED
+
+
 # Not ours
 
 
@@ -394,6 +440,25 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"pull_request": {}}, "a pull_request needs repository"),
     ({"repository": "x", "pull_request": {}, "topics": ["a"]}, r"changes no repository, so \['topics'\] cannot be set"),
     ({"repository": "x", "pull_request": {"target_path": "../up"}}, "'../up' has a part '..'"),
+    ({"webhooks": [{"url": "https://ada:pw@ci.example.com"}]}, "it has credentials in it"),
+    *(
+        ({"default_branch": name}, "option 'default_branch'")
+        for name in (
+            "a/.b",
+            "/main",
+            "a.lock/b",
+            ".x",
+            "HEAD",
+            "@",
+            "a..b",
+            "a/",
+            "a.",
+            "x.lock",
+            "a//b",
+            "a b",
+            "main\n",
+        )
+    ),
 ]
 
 
@@ -427,6 +492,14 @@ def test_a_long_wait_is_left_to_the_caller_and_the_export_stays_under_way(target
     with pytest.raises(HostWaitError):  # other tasks hear of it without asking
         target.export(repository="other")
     assert target.asked() == ["POST /orgs/acme/repos"]
+
+
+def test_a_host_that_names_an_absurd_wait_is_not_closed_for_ever(target: Target) -> None:
+    target.github.fail("POST", "/orgs/acme/repos", "429", seconds=10**11)
+    with pytest.raises(HostWaitError):
+        target.export()
+    account = target.connect().account
+    assert target.exports.records.exports.get_block(account) <= target.exports.settings.export_max_deferral_seconds
 
 
 def test_writes_of_all_workers_keep_the_pace(target: Target) -> None:
@@ -473,6 +546,36 @@ def test_a_repository_whose_creation_was_in_doubt_is_taken_back_too(target: Targ
     target.github.faults.clear()
     assert target.exports.roll_back(target.connect()) == []
     assert target.github.repositories == []
+
+
+def test_a_repository_that_is_gone_or_hidden_is_named_and_its_record_kept(target: Target) -> None:
+    target.export(rollback=True)
+    target.github.transfer("acme/bookings", "elsewhere")
+    (sentence,) = target.exports.roll_back(target.connect())
+    assert "is not there: deleted or transferred already, or no longer visible" in sentence
+    assert (target.exports.only.status, target.exports.only.remote_name) == (ExportStatus.EXPORTED, "acme/bookings")
+
+
+def test_a_connection_that_leads_elsewhere_now_rolls_nothing_back(target: Target) -> None:
+    from github import Auth, Github
+
+    target.export(rollback=True)
+    client = Github(
+        auth=Auth.Token(target.github.token), base_url=target.github.api_url.replace("127.0.0.1", "localhost")
+    )
+    (sentence,) = target.exports.roll_back(
+        GitHubConnection(client, conn_id="test_github", settings=target.exports.settings)
+    )
+    assert "is left behind: connection 'test_host' is for 'http://localhost:" in sentence
+    assert len(target.github.repositories) == 1
+
+
+def test_a_repository_that_another_export_uses_is_left(target: Target) -> None:
+    target.export(rollback=True)
+    target.export(description="kept")
+    (sentence,) = target.exports.roll_back(target.connect())
+    assert "another export of the project uses it" in sentence
+    assert len(target.github.repositories) == 1
 
 
 USED = {
@@ -550,6 +653,31 @@ def test_opens_a_pull_request_with_all_its_options(target: Target, mono: Any) ->
     }  # fmt: skip
     assert run_git(mono.directory, "rev-parse", "new/bookings^") == run_git(mono.directory, "rev-parse", "main")
     assert not list((target.exports.directory / "exports").iterdir())
+
+
+def test_what_has_nothing_to_wait_for_is_merged_at_once(target: Target, mono: Any) -> None:
+    mono.settings["allow_auto_merge"] = True
+    target.github.refuses_clean_auto_merge = True
+    export = pull_request(target, auto_merge="merge", target_path="x")
+    (pull,) = mono.pulls.values()
+    assert pull.merged
+    assert "x/README.md" in list_files(mono.directory, "main")
+    assert export.status is ExportStatus.EXPORTED
+
+
+def test_a_request_opened_anew_is_set_up_anew(target: Target, mono: Any) -> None:
+    pull_request(target, labels=["bug"])
+    run_git(mono.directory, "update-ref", "-d", "refs/heads/scaffolder/bookings")
+    mono.refresh_pulls()  # GitHub closes a request whose branch is gone
+    pull_request(target, labels=["bug"])
+    assert [(pull.state, pull.labels) for pull in mono.pulls.values()] == [("closed", ["bug"]), ("open", ["bug"])]
+
+
+def test_an_agents_file_does_not_become_a_ci_file_by_its_place(target: Target, mono: Any) -> None:
+    target.exports.generate([make_file("ci.yml", "on: push\n")], step_id="more")
+    with pytest.raises(UnsafePathError, match=r"'\.github/workflows/ci\.yml': runs on a CI system there"):
+        pull_request(target, target_path=".github/workflows")
+    assert list(mono.branches) == ["main"]
 
 
 def test_a_pull_request_takes_few_requests(target: Target, mono: Any) -> None:
@@ -643,6 +771,24 @@ def test_a_rolled_back_run_names_the_request_that_it_leaves(target: Target, mono
 
 
 # Secrets
+
+
+def test_an_app_whose_key_cannot_be_used_is_refused(target: Target) -> None:
+    from github import Auth, Github
+
+    auth = Auth.AppAuth(
+        1, "-----BEGIN RSA PRIVATE KEY-----\nbm8=\n-----END RSA PRIVATE KEY-----"
+    ).get_installation_auth(2)
+    client = Github(auth=auth, base_url=target.github.api_url)
+    connection = GitHubConnection(client, conn_id="app", settings=target.exports.settings)
+    with pytest.raises(ExportRejectedError, match="the private_key of .* 'app' cannot be used"):
+        target.exports.export("github", connection=connection, owner="acme")
+
+
+def test_what_is_noted_of_a_webhook_tells_nothing_of_its_path(target: Target) -> None:
+    target.export(webhooks=[{"url": "https://hooks.example.com/services/T0/s3cretpath"}])
+    assert any("hooks.example.com" in step for step in target.exports.only.steps_done)
+    assert not any("s3cretpath" in step for step in target.exports.only.steps_done)
 
 
 def test_no_token_and_no_secret_value_stays_anywhere(

@@ -46,6 +46,7 @@ EXPORT_MOVES = {
     ("exporting", "failed"),
     ("failed", "exporting"),
     ("exporting", "rolled_back"),
+    ("failed", "exported"),
     ("failed", "rolled_back"),
     ("exported", "rolled_back"),
     ("rolled_back", "exporting"),

@@ -193,12 +193,12 @@ def _write_archive(output: BinaryIO, request: ExportRequest, files: Sequence[Pro
     if kind == "zip":
         with _ZipMembers(output, comment=request.commit) as members:
             tar = VerifiedTar(files, commit=request.commit, prefix=request.name, members=members)
-            request.repository.write_archive(request.commit, kind="tar", prefix=request.name, output=tar)
+            request.repository.write_tar(request.commit, prefix=request.name, output=tar)
             tar.finish()
         return
     tar = VerifiedTar(files, commit=request.commit, prefix=request.name)
     with _compress(output, kind=kind) as compressed:
-        request.repository.write_archive(request.commit, kind="tar", prefix=request.name, output=_Both(tar, compressed))
+        request.repository.write_tar(request.commit, prefix=request.name, output=_Both(tar, compressed))
     tar.finish()
 
 

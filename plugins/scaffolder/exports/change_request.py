@@ -241,7 +241,8 @@ class ChangeRequestExport:
         self._ledger.note(url=change.url)
         settings = self._requests.list_settings(repository, change, title=self._title, body=self._options.body)
         for setting in settings:
-            if not self._ledger.is_done(setting.name):
-                log.info("Setting up %s", setting.name)
+            name = f"{setting.name} of request {change.id}"
+            if not self._ledger.is_done(name):
+                log.info("Setting up %s", name)
                 setting.apply()
-                self._ledger.mark_done(setting.name)
+                self._ledger.mark_done(name)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, ValidationError
 
 from scaffolder.config import Settings
 from scaffolder.errors import ExportTargetError
@@ -17,9 +18,26 @@ from scaffolder.generation.repository import ProjectRepository
 from scaffolder.records.models import GeneratedProject, ProjectFile, RepositoryExport
 
 RepositoryName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\Z")]
-BranchName = Annotated[str, Field(pattern=r"^(?!-)(?!.*(\.\.|//|@\{|\.lock$|/$|\.$))[A-Za-z0-9._/@-]{1,200}\Z")]
+# git-check-ref-format(1), and no more than what needs no quoting anywhere.
+BranchName = Annotated[
+    str,
+    Field(
+        max_length=200,
+        pattern=r"^(?!HEAD\Z|@\Z)(?!.*(?:\.\.|@\{|\.lock(?:/|\Z)))[A-Za-z0-9_@][A-Za-z0-9_@.-]*(?<!\.)"
+        r"(?:/[A-Za-z0-9_@-][A-Za-z0-9_@.-]*(?<!\.))*\Z",
+    ),
+]
 
 _SHOWN_CHARACTERS: Final = 100
+
+
+def _has_no_login(url: HttpUrl) -> HttpUrl:
+    if url.username or url.password:
+        raise ValueError("it has credentials in it; accepted is a URL without, and a secret from a connection")
+    return url
+
+
+WebhookUrl = Annotated[HttpUrl, AfterValidator(_has_no_login)]
 
 
 class ExportOptions(BaseModel):
@@ -117,6 +135,11 @@ class Exporter(Protocol):
 
         Return what is left behind and why, None where nothing is.
         """
+
+
+def label_url(url: HttpUrl) -> str:
+    """Return a name for `url` that tells it from others but not what is in its path: some hold tokens there."""
+    return f"{url.host} {hashlib.sha256(str(url).encode()).hexdigest()[:8]}"
 
 
 Options = TypeVar("Options", bound=ExportOptions)

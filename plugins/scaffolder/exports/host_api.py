@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 Found = TypeVar("Found")
 
 _BACKOFF_SECONDS: Final = 0.5
+_MAX_DIGITS: Final = 12
 # Shorter ones are not told from words.
 _SECRET_CHARACTERS: Final = 4
 # GitHub's advice where a secondary limit names no time: at least a minute.
@@ -188,6 +189,8 @@ class HostApi:
             time.sleep(seconds)
 
     def _block(self, seconds: float, method: str, path: str) -> None:
+        # A host that errs must not close itself for ever.
+        seconds = min(seconds, self._settings.export_max_deferral_seconds)
         self._records.block(self._transport.account, seconds=seconds)
         log.warning("%s %s: the host wants to be left alone for %.0f s", method, path, seconds)
 
@@ -220,7 +223,7 @@ class HostApi:
         return ExportRejectedError(f"{method} {path} at {self._transport.account} was refused: {told}{advice}")
 
     def _clean(self, text: str) -> str:
-        for secret in self._transport.secrets:
+        for secret in sorted(self._transport.secrets, key=len, reverse=True):
             text = text.replace(secret, "***")
         return last_line(" ".join(text.split()))
 
@@ -229,7 +232,7 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds of a ``Retry-After`` header (RFC 9110, 10.2.3), None where there is none that can be read."""
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
-        return float(text)
+        return float(text[:_MAX_DIGITS])
     try:
         moment = email.utils.parsedate_to_datetime(text)
     except ValueError:

@@ -17,6 +17,7 @@ from scaffolder.exports.history import prepare_commit
 from scaffolder.exports.push import HEADS, RemoteRepositoryGit
 from scaffolder.generation.git_remote import GitRemote
 from scaffolder.generation.tree import GeneratedFile
+from scaffolder.records.models import ExportStatus
 
 log = logging.getLogger(__name__)
 
@@ -128,12 +129,16 @@ class HostedExport:
         """Delete the repository where this export made it and nobody has used it since; say what is left otherwise."""
         export = self._ledger.export
         repository = self._find_own()
+        if repository is None and export.remote_id is not None:
+            return f"{export.url} is not there: deleted or transferred already, or no longer visible to the connection"
         if repository is None:
             return None
         if not export.created_remote and export.nonce not in repository.description:
             return f"{repository.url} is left behind: it was there before this run"
         if repository.full_name != export.remote_name:
             return f"{repository.url} is left behind: it was renamed or transferred from {export.remote_name!r}"
+        if self._is_wanted_by_others(repository):
+            return f"{repository.url} is left behind: another export of the project uses it"
         if reason := self._find_use(repository):
             return f"{repository.url} is left behind: {reason}"
         if not repository.is_archived:
@@ -153,6 +158,9 @@ class HostedExport:
         if export.remote_id is not None:
             return self._check_own(self._host.get(export.remote_id)), False
         for name in self._candidates():
+            self._ledger.reload()
+            if self._ledger.export.remote_id is not None:
+                return self._check_own(self._host.get(self._ledger.export.remote_id)), False
             repository, is_new = self._take(name)
             if repository is not None:
                 return repository, is_new
@@ -197,7 +205,8 @@ class HostedExport:
         found = self._host.find(name)
         if found is None:
             raise HostUnavailableError(f"{full_name} is taken, and then it is not there")
-        if self._is_marked(found):
+        self._ledger.reload()
+        if self._is_marked(found) or self._ledger.export.remote_id == found.id:
             return self._adopt(found, created=True), False
         if self._is_of_generated_project(found):
             return self._adopt(found, created=False), False
@@ -210,6 +219,11 @@ class HostedExport:
             created_remote=created,
             url=repository.url,
         )
+        if self._ledger.export.remote_id != repository.id:
+            raise ExportConflictError(
+                f"another try of this export has made {self._ledger.export.remote_name} meanwhile, so "
+                f"{repository.full_name} is left behind, empty"
+            )
         return self._check_own(repository)
 
     def _is_marked(self, repository: RemoteRepository) -> bool:
@@ -220,6 +234,11 @@ class HostedExport:
         key = self._ledger.export.generated_project_id
         others = self._ledger.find_others(repository.id)
         return any(one.created_remote and one.generated_project_id == key for one in others)
+
+    def _is_wanted_by_others(self, repository: RemoteRepository) -> bool:
+        return any(
+            one.status is ExportStatus.EXPORTED and not one.rollback for one in self._ledger.find_others(repository.id)
+        )
 
     def _check_own(self, repository: RemoteRepository | None) -> RemoteRepository:
         export = self._ledger.export

@@ -20,6 +20,10 @@ class ExportLedger:
         self.records.note(self.export.id, **values)
         self.export = self.records.get(self.export.id)
 
+    def reload(self) -> None:
+        """Look what another try of the same export has noted meanwhile."""
+        self.export = self.records.get(self.export.id)
+
     def is_done(self, step: str) -> bool:
         """Say whether a step was noted as done by this try or an earlier one."""
         return step in self.export.steps_done

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from scaffolder.errors import ExportConflictError, StorageError
+from scaffolder.errors import ExportConflictError, StorageError, UnsafePathError
 from scaffolder.exports.history import CommitText, write_commit
 from scaffolder.exports.identity import CommitIdentity
 from scaffolder.exports.push import HEADS, RemoteRepositoryGit
 from scaffolder.generation.git_remote import GitRemote
+from scaffolder.generation.paths import MAX_PATH_BYTES, check_paths, is_ci_file
 from scaffolder.generation.repository import last_line, make_git
 
 _FILE_MODES: Final = frozenset({"100644", "100755"})
@@ -78,10 +79,11 @@ class ScratchRepository:
         """Return the tree of `onto` with the files of `commit` added or replaced below the directory `into`.
 
         Nothing is deleted. Raises ExportConflictError where a file would have to become a directory, or the reverse,
-        and where a link or a submodule is in the way.
+        and where a link or a submodule is in the way, and UnsafePathError for paths that break the rules there.
         """
         theirs = self._list(onto.commit)
         ours = {f"{into}/{path}" if into else path: entry for path, entry in self._list(commit).items()}
+        _check_paths(ours, below=into)
         _check_no_clashes(ours, theirs)
         self._run("read-tree", onto.commit)
         lines = "".join(
@@ -117,6 +119,18 @@ class ScratchRepository:
                 return str(runner.execute(["git", command, *arguments], istream=stream))
         except git.GitCommandError as error:
             raise StorageError(f"git {command} failed: {last_line(error.stderr)}") from error
+
+
+def _check_paths(paths: Iterable[str], *, below: str) -> None:
+    """Hold the paths as they will be against the path rules; no file becomes a CI system's by being moved."""
+    batch = list(paths)
+    check_paths(batch, max_depth=MAX_PATH_BYTES)
+    offenders = [path for path in batch if below and is_ci_file(path) and not is_ci_file(path[len(below) + 1 :])]
+    if offenders:
+        raise UnsafePathError(
+            [(path, "runs on a CI system there, and not where it was made") for path in offenders],
+            accepted="another target_path",
+        )
 
 
 def _check_no_clashes(ours: Mapping[str, object], theirs: Mapping[str, tuple[str, str]]) -> None:

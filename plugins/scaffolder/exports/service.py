@@ -61,7 +61,7 @@ def export_generated_project(
 ) -> RepositoryExport:
     """Export the head of a generated project, once: the same export again finds the first one's work.
 
-    What makes two exports the same is target, host, options, commit and identity, whichever step or run asks.
+    What makes two exports the same is target, connection, options, commit and identity, whichever step or run asks.
     `connection` is what the exporter's `connect` returned for `connection_id`. Raises the errors of the exporter; the
     record holds the reason then. A HostWaitError leaves the export under way: the same call goes on with it later.
     """
@@ -72,6 +72,7 @@ def export_generated_project(
     sameness = {
         "target": target,
         "location": location,
+        "connection": connection_id,  # another account may have another place by the same name
         "options": dict(options),
         "commit": generated_project.head_commit,
         "identity": identity.signature if identity else None,
@@ -166,6 +167,11 @@ def _roll_back(
 ) -> str | None:
     exporter = get_exporter(export.target)
     connection = connect(exporter, export.connection) if export.connection and exporter.needs_connection else None
+    if connection is not None and (location := exporter.locate(connection)) != export.location:
+        return (
+            f"{export.url or export.remote_name} is left behind: connection {export.connection!r} is for {location!r} "
+            f"now, not for {export.location!r}"
+        )
     request = _make_request(records, generated_project, export, settings=settings, connection=connection)
     sentence = exporter.roll_back(request)
     if sentence is None:

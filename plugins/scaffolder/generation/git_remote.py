@@ -29,6 +29,7 @@ from scaffolder.errors import (
 )
 from scaffolder.generation.repository import last_line, make_git
 
+_PATH: Final = os.environ.get("PATH", os.defpath)
 SCHEMES: Final = ("file", "http", "https", "ssh")
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ssh": 22}
@@ -37,7 +38,7 @@ _PERMANENT = re.compile(
     r"authentication failed|could not read (username|password)|terminal prompts disabled|permission denied|not found"
     r"|does not exist|does not appear to be a git repository|hook declined|protected|remote rejected|access denied"
     r"|returned error: 4(?!08|25|29)\d\d|host key verification failed|certificate|dubious ownership|unsupported"
-    r"|fsck error|cannot run ssh",
+    r"|fsck error|invalid refspec|cannot run ssh",
     re.IGNORECASE,
 )
 # What git adds after ssh has said why.
@@ -255,8 +256,9 @@ def get_origin(url: str) -> tuple[str, str, int | None]:
 def hold_in_memory(text: str) -> Iterator[str]:
     """Yield the path of a file with `text` that is nowhere but in memory and ends with this process, however it ends.
 
-    Children open it by its path, which leads through this process: ssh closes all that it inherits. Raises
-    CredentialsError where the system has no such files.
+    Children open it by its path: ssh closes all that it inherits. The path leads through a process that only waits,
+    as Airflow closes /proc of its tasks to others (PR_SET_DUMPABLE). Raises CredentialsError where the system has no
+    such files.
     """
     if not hasattr(os, "memfd_create"):
         raise CredentialsError("keys are kept off the disk with memfd_create, which only Linux has")
@@ -264,7 +266,11 @@ def hold_in_memory(text: str) -> Iterator[str]:
         os.fchmod(file.fileno(), 0o600)  # ssh refuses keys that others may read
         file.write(text.encode())
         file.flush()
-        yield f"/proc/{os.getpid()}/fd/{file.fileno()}"
+        # It reads until its input ends, as it does when this process does.
+        with subprocess.Popen(
+            ["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=(file.fileno(),), env={"PATH": _PATH}
+        ) as keeper:
+            yield f"/proc/{keeper.pid}/fd/{file.fileno()}"
 
 
 @contextmanager
@@ -313,7 +319,7 @@ def run_ssh_keygen(*arguments: str, passphrase: str | None, data: bytes = b"") -
                 input=data,
                 capture_output=True,
                 check=False,
-                env=answers | {"PATH": os.environ.get("PATH", os.defpath), "HOME": "/nonexistent", "LC_ALL": "C"},
+                env=answers | {"PATH": _PATH, "HOME": "/nonexistent", "LC_ALL": "C"},
                 timeout=_KEYGEN_SECONDS,
             )
         except FileNotFoundError:

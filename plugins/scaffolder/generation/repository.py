@@ -210,18 +210,18 @@ class ProjectRepository:
         found: str = self._git("diff", "--no-color", "--no-ext-diff", "--no-textconv", "--find-renames", base, head)
         return found
 
-    def write_archive(self, commit: str, *, kind: str, prefix: str, output: ByteSink) -> None:
-        """Write the tree of `commit` as an archive (`kind`: ``tar`` or ``zip``), all below `prefix`.
+    def write_tar(self, commit: str, *, prefix: str, output: ByteSink) -> None:
+        """Write the tree of `commit` as a tar, all below `prefix`.
 
-        Two archives of one commit are byte-identical: entries are sorted and dated by the commit. `output` gets them
+        Two tars of one commit are byte-identical: entries are sorted and dated by the commit. `output` gets them
         in pieces of the same sizes, too. Raises StorageError where git cannot, and what `output` raises.
         """
-        self._copy("archive", f"--format={kind}", f"--prefix={prefix}/", commit, output=output)
+        self._copy("archive", "--format=tar", f"--prefix={prefix}/", commit, output=output)
 
     def write_bundle(self, commit: str, *, output: ByteSink) -> None:
         """Write the whole history of `commit` as a git bundle, whose branch main (and HEAD) is `commit`.
 
-        Two bundles of one commit are byte-identical, however the objects are packed here. Raises as `write_archive`.
+        Two bundles of one commit are byte-identical, however the objects are packed here. Raises as `write_tar`.
         """
         # ``git bundle`` takes over what lies packed here, which depends on how it came about, and names refs that are
         # there. So: gitformat-bundle(5), version 2. Deltas save a tenth of the size and cost six times the time.

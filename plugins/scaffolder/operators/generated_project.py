@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from scaffolder.config import get_settings
 from scaffolder.errors import InvalidParametersError
 from scaffolder.json_schema import SchemaError, find_violations
+from scaffolder.operators.retries import RetryWhenAsked
 from scaffolder.operators.run import (
     DEFAULT_PROJECT,
     find_name_flaw,
@@ -23,6 +24,7 @@ from scaffolder.operators.run import (
 )
 from scaffolder.operators.step import failing_at_once
 from scaffolder.records.hook import DEFAULT_CONN_ID, ProjectRecordsHook
+from scaffolder.records.models import ExportStatus, GeneratedProjectStatus
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -101,7 +103,8 @@ class FinishGeneratedProjectOperator(BaseOperator):
     def __init__(
         self, *, step_ids: Sequence[str] = (), scaffolder_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any
     ) -> None:
-        super().__init__(**({"trigger_rule": "all_done"} | kwargs))
+        defaults: dict[str, Any] = {"trigger_rule": "all_done", "retry_policy": RetryWhenAsked()}
+        super().__init__(**(defaults | kwargs))
         self.step_ids = tuple(step_ids)
         self.scaffolder_conn_id = scaffolder_conn_id
 
@@ -120,6 +123,12 @@ class FinishGeneratedProjectOperator(BaseOperator):
             if unfinished:
                 listing = ", ".join(f"{step_id} ({state or 'not run'})" for step_id, state in unfinished.items())
                 self._fail(records, generated_project.id, reason=f"steps that did not succeed: {listing}")
+            gone = [one for one in records.exports.list(generated_project.id) if one.status is ExportStatus.ROLLED_BACK]
+            if gone:
+                steps = ", ".join(sorted({one.step_id for one in gone}))
+                raise AirflowFailException(
+                    f"What {steps} had made was rolled back when the run failed: clear {steps} as well"
+                )
             # A failed run whose steps were mended by hand and whose finaliser was cleared goes on.
             find_or_open(records, identity, project="", name="", writes_files=False)
             records.mark_ready(generated_project.id, retention_days=get_settings().generated_projects_retention_days)
@@ -139,6 +148,9 @@ class FinishGeneratedProjectOperator(BaseOperator):
         from scaffolder.exports.service import roll_back_exports
 
         records.mark_failed(generated_project_id, error=reason)
+        if records.get_generated_project(generated_project_id).status is not GeneratedProjectStatus.FAILED:
+            # It was ready before, and a task of it was cleared: what it made is in use.
+            raise AirflowFailException(f"{reason}; the generated project stays as it is")
         left = roll_back_exports(records, generated_project_id, settings=get_settings())
         for sentence in left:
             self.log.warning("Not rolled back: %s", sentence)

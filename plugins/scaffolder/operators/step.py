@@ -152,25 +152,17 @@ def failing_at_once() -> Iterator[None]:
         raise AirflowFailException(f"{type(error).__name__}: {error}") from error
 
 
-class _Everything:
-    """All names but those of `written`."""
-
-    def __init__(self, written: Iterable[str]) -> None:
-        self._written = frozenset(written)
-
-    def __contains__(self, name: object) -> bool:
-        return name not in self._written
-
-
 def _find_given(context: Context, task_id: str) -> Container[str]:
     """Return the names of the arguments that other tasks give to a mapped task, as against its author."""
     task: Any = context["dag"].get_task(task_id)
     if not getattr(task, "is_mapped", False):
         return ()
     expanded = task.expand_input.value
+    if isinstance(expanded, list | tuple):
+        expanded = expanded[context["ti"].map_index or 0]
     if isinstance(expanded, Mapping):
-        return [name for name, value in expanded.items() if not isinstance(value, list | tuple | Mapping)]
-    return _Everything(task.partial_kwargs) if not isinstance(expanded, list | tuple) else ()
+        return [name for name, value in expanded.items() if not isinstance(value, list | tuple | Mapping | str)]
+    return list(task.expand_input.resolve(context)[0])
 
 
 def read_output(step: Step, context: Context, task_id: str) -> Any:

@@ -75,7 +75,10 @@ class ExportRecords(RecordsAccess):
         url: str | None = None,
         step_done: str | None = None,
     ) -> None:
-        """Keep what is known of the export so far, whatever becomes of the task; what is None stays as it is."""
+        """Keep what is known of the export so far, whatever becomes of the task; what is None stays as it is.
+
+        The first repository that is noted stays: of two tries at once, one is too late.
+        """
         self._execute(
             statements.UPDATE_EXPORT_NOTES,
             {
@@ -114,7 +117,7 @@ class ExportRecords(RecordsAccess):
         )
 
     def mark_failed(self, export_id: UUID, *, error: str) -> None:
-        """Set ``failed`` with the reason."""
+        """Set ``failed`` with the reason, where nobody has finished it meanwhile."""
         self._execute(statements.UPDATE_EXPORT_TO_FAILED, {"id": export_id, "error": as_text(error)})
 
     def mark_rolled_back(self, export_id: UUID, *, reason: str) -> None:

@@ -326,24 +326,29 @@ UPDATE repository_export SET status = 'exporting', error = NULL WHERE id = %(id)
 
 UPDATE_EXPORT_NOTES: Final[LiteralString] = """
 UPDATE repository_export
-SET remote_name = coalesce(%(remote_name)s, remote_name), remote_id = coalesce(%(remote_id)s, remote_id),
-    created_remote = coalesce(%(created_remote)s, created_remote),
+SET remote_name = CASE WHEN remote_id IS NULL THEN coalesce(%(remote_name)s, remote_name) ELSE remote_name END,
+    remote_id = coalesce(remote_id, %(remote_id)s),
+    created_remote = CASE WHEN remote_id IS NULL THEN coalesce(%(created_remote)s, created_remote)
+        ELSE created_remote END,
     exported_commit = coalesce(%(exported_commit)s, exported_commit), branch = coalesce(%(branch)s, branch),
     url = coalesce(%(url)s, url),
     steps_done = CASE WHEN %(step_done)s::text IS NULL THEN steps_done ELSE array_append(steps_done, %(step_done)s) END
 WHERE id = %(id)s
 """
 
+# Its run may have been ended from outside meanwhile, which stays said.
 UPDATE_EXPORT_TO_EXPORTED: Final[LiteralString] = """
 UPDATE repository_export
-SET status = 'exported', error = NULL, url = %(url)s, archive_path = %(archive_path)s,
+SET status = 'exported', error = CASE WHEN starts_with(error, 'not rolled back') THEN error END,
+    url = %(url)s, archive_path = %(archive_path)s,
     archive_sha256 = %(archive_sha256)s, exported_commit = coalesce(%(exported_commit)s, exported_commit),
     result = %(result)s
 WHERE id = %(id)s
 """
 
 UPDATE_EXPORT_TO_FAILED: Final[LiteralString] = """
-UPDATE repository_export SET status = 'failed', error = %(error)s WHERE id = %(id)s AND status <> 'failed'
+UPDATE repository_export SET status = 'failed', error = %(error)s
+WHERE id = %(id)s AND status IN ('pending', 'exporting')
 """
 
 # It has nothing at the host any more; tried again, it makes everything anew.

@@ -547,7 +547,7 @@ def test_a_tar_may_come_in_pieces_of_any_size(tmp_path: Path, settings: Settings
     files = [file for file in FILES if size_bytes > 7 or file.path != "noise.bin"]
     project = make_project(tmp_path, settings=settings, files=files)
     with (tmp_path / "x.tar").open("wb") as output:
-        project.repository.write_archive(project.commit, kind="tar", prefix="p", output=output)
+        project.repository.write_tar(project.commit, prefix="p", output=output)
     data = (tmp_path / "x.tar").read_bytes()
     collected = Collected()
     tar = VerifiedTar(project.files, commit=project.commit, prefix="p", members=collected)
@@ -564,7 +564,7 @@ def test_a_tar_may_come_in_pieces_of_any_size(tmp_path: Path, settings: Settings
 )
 def test_a_tar_that_ends_early_is_refused(project: Project, tmp_path: Path, missing_blocks: int, message: str) -> None:
     with (tmp_path / "x.tar").open("wb") as output:
-        project.repository.write_archive(project.commit, kind="tar", prefix="p", output=output)
+        project.repository.write_tar(project.commit, prefix="p", output=output)
     data = (tmp_path / "x.tar").read_bytes()
     blocks = -(-len(data.rstrip(b"\0")) // 512) - missing_blocks
     tar = VerifiedTar(project.files, commit=project.commit, prefix="p")

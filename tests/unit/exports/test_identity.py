@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from scaffolder.errors import ExportTargetError
 from scaffolder.exports.hook import CommitIdentityHook
 from scaffolder.exports.identity import CommitIdentity
 from scaffolder.generation.git_remote import restore_private_key
+from tests.conftest import CHECKOUT
 from tests.ssh_server import SshKey, make_ssh_key
 
 DATA = b"tree 0\nauthor Ada\n\nmessage\xff\x00\n"
@@ -222,3 +224,32 @@ def test_an_identity_that_cannot_be_used_is_named(connections: Any, fields: dict
     with pytest.raises(ExportTargetError, match=message) as caught:
         CommitIdentityHook("bot").get_conn()
     assert "s3cret" not in str(caught.value)
+
+
+# What Airflow makes of its tasks: /proc of the process is closed to all others, and it is not root.
+AS_A_TASK = """
+import ctypes, os, sys
+from scaffolder.exports.identity import CommitIdentity
+key = sys.stdin.read()
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+assert ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) == 0  # PR_SET_DUMPABLE
+print(CommitIdentity(name="a", email="a@x", private_key=key, passphrase=sys.argv[1] or None).sign(b"x"))
+"""
+
+
+@pytest.mark.parametrize("passphrase", ["", PASSPHRASE])
+@pytest.mark.parametrize("pem", [False, True])
+def test_signs_in_a_task_whose_memory_is_closed_to_others(tmp_path: Path, passphrase: str, pem: bool) -> None:
+    key = make_ssh_key(tmp_path, kind="rsa" if pem else "ed25519", passphrase=passphrase or None, pem=pem)
+    finished = subprocess.run(
+        [sys.executable, "-c", AS_A_TASK, passphrase],
+        input=key.private,
+        env=os.environ | {"PYTHONPATH": str(CHECKOUT / "plugins"), "TMPDIR": "/tmp"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.stdout.startswith("-----BEGIN SSH SIGNATURE-----"), finished.stderr

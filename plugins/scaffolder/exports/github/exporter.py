@@ -70,7 +70,9 @@ class GitHubExporter:
         if options.pull_request is not None:
             return ChangeRequestExport(
                 host,
-                GitHubPullRequests(host, options=options.pull_request),
+                GitHubPullRequests(
+                    host, options=options.pull_request, get_commit=lambda: request.export.exported_commit
+                ),
                 request,
                 repository_name=name,
                 options=options.pull_request,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, HttpUrl, model_validator
+from pydantic import Field, model_validator
 
 from scaffolder.exports.change_request import ChangeRequestOptions
-from scaffolder.exports.contract import BranchName, ExportOptions, RepositoryName, SecretReference
+from scaffolder.exports.contract import BranchName, ExportOptions, RepositoryName, SecretReference, WebhookUrl
 from scaffolder.exports.hosted import OnConflict
 
 Login = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")]
@@ -98,7 +98,7 @@ class Label(ExportOptions):
 class Webhook(ExportOptions):
     """Where GitHub reports events. The secret comes from a connection."""
 
-    url: HttpUrl
+    url: WebhookUrl
     events: Annotated[list[str], Field(min_length=1)] = ["push"]
     content_type: Literal["json", "form"] = "json"
     secret: SecretReference | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from scaffolder.errors import ExportRejectedError
 from scaffolder.exports.change_request import ChangeRequest
@@ -12,12 +13,19 @@ from scaffolder.exports.github.options import PullRequestOptions
 from scaffolder.exports.host_api import HostApi
 from scaffolder.exports.hosted import RemoteRepository, Setting
 
+# What auto-merge says where all that is required is there, or nothing is.
+_CLEAN: Final = re.compile(r"clean status", re.IGNORECASE)
+
 
 class GitHubPullRequests:
-    """Pull requests of one export. Implements `ChangeRequests`."""
+    """Pull requests of one export. Implements `ChangeRequests`.
 
-    def __init__(self, host: GitHubHost, *, options: PullRequestOptions) -> None:
+    `get_commit` returns the commit that was pushed for the request: no other is merged.
+    """
+
+    def __init__(self, host: GitHubHost, *, options: PullRequestOptions, get_commit: Callable[[], str | None]) -> None:
         self._host = host
+        self._get_commit = get_commit
         self._api: HostApi = host.api
         self._options = options
 
@@ -32,7 +40,14 @@ class GitHubPullRequests:
     ) -> ChangeRequest:
         """See `ChangeRequests`."""
         values = {"title": title, "head": branch, "base": base, "body": body, "draft": self._options.draft}
-        return _read(repository, self._api.request("POST", f"/repos/{repository.full_name}/pulls", body=values).data)
+        path = f"/repos/{repository.full_name}/pulls"
+        answer = self._api.request("POST", path, body=values, accept=(422,))
+        if answer.status != 422:
+            return _read(repository, answer.data)
+        found = self.find_request(repository, branch=branch, base=base)
+        if found is None:
+            raise ExportRejectedError(f"GitHub refuses a pull request from {branch!r}: {self._api.explain(answer)}")
+        return found
 
     def list_settings(
         self, repository: RemoteRepository, change: ChangeRequest, *, title: str, body: str
@@ -67,19 +82,27 @@ class GitHubPullRequests:
 
     def _set_draft(self, path: str, *, draft: bool) -> None:
         mutation = "convertPullRequestToDraft" if draft else "markPullRequestReadyForReview"
-        self._mutate(mutation, path, {})
+        if told := self._mutate(mutation, path, {}):
+            raise ExportRejectedError(f"GitHub refuses {mutation}: {told}")
 
     def _enable_auto_merge(self, path: str) -> None:
-        self._mutate("enablePullRequestAutoMerge", path, {"mergeMethod": str(self._options.auto_merge).upper()})
+        method = str(self._options.auto_merge)
+        told = self._mutate("enablePullRequestAutoMerge", path, {"mergeMethod": method.upper()})
+        if told and _CLEAN.search(told):
+            # There is nothing to wait for. No other commit than ours is merged.
+            body = {"merge_method": method, "sha": self._get_commit()}
+            self._api.request("PUT", f"{path}/merge", body=body)
+        elif told:
+            raise ExportRejectedError(f"GitHub refuses auto-merge: {told}")
 
-    def _mutate(self, mutation: str, path: str, values: Mapping[str, Any]) -> None:
+    def _mutate(self, mutation: str, path: str, values: Mapping[str, Any]) -> str | None:
+        """Send a GraphQL mutation and return what GitHub has against it, None where it was done."""
         pull_request = self._api.request("GET", path).data
         kind = mutation[0].upper() + mutation[1:]
         query = f"mutation($input: {kind}Input!) {{ {mutation}(input: $input) {{ clientMutationId }} }}"
         body = {"query": query, "variables": {"input": {"pullRequestId": pull_request["node_id"], **values}}}
         answer = self._api.create(lambda: self._api.request("POST", "/graphql", body=body), lambda: None)
-        if answer.data.get("errors"):
-            raise ExportRejectedError(f"GitHub refuses {mutation}: {self._api.explain(answer)}")
+        return self._api.explain(answer) if answer.data.get("errors") else None
 
 
 def _read(repository: RemoteRepository, data: Any) -> ChangeRequest:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from scaffolder.exports.contract import SecretReference
+from scaffolder.exports.contract import SecretReference, label_url
 from scaffolder.exports.github.options import (
     BranchProtection,
     Collaborator,
@@ -57,7 +57,7 @@ class RepositorySettings:
         ]
         found += [_setting("secret", name, self._set_secret, (name, one)) for name, one in options.secrets.items()]
         found += [_setting("environment", one.name, self._set_environment, one) for one in options.environments]
-        found += [_setting("webhook", str(one.url), self._set_webhook, one) for one in options.webhooks]
+        found += [_setting("webhook", label_url(one.url), self._set_webhook, one) for one in options.webhooks]
         if options.branch_protection is not None:
             found.append(_setting("branch protection", self._branch, self._protect, options.branch_protection))
         found += [_setting("ruleset", one.name, self._set_ruleset, one) for one in options.rulesets]
@@ -80,9 +80,12 @@ class RepositorySettings:
 
     def _set_label(self, label: Label) -> None:
         values = {"color": label.color.lower(), "description": label.description}
-        answer = self._api.request("PATCH", f"{self._path}/labels/{_quote(label.name)}", body=values, accept=(404,))
-        if answer.status == 404:
-            self._create(f"{self._path}/labels", {"name": label.name, **values}, again=lambda: self._set_label(label))
+        path = f"{self._path}/labels/{_quote(label.name)}"
+        self._ensure(
+            lambda: self._api.request("PATCH", path, body=values, accept=(404,)).status != 404,
+            f"{self._path}/labels",
+            {"name": label.name, **values},
+        )
 
     def _set_collaborator(self, one: Collaborator) -> None:
         path = (
@@ -95,9 +98,11 @@ class RepositorySettings:
     def _set_variable(self, item: tuple[str, str], *, below: str = "/actions") -> None:
         name, value = item
         path = f"{self._path}{below}/variables"
-        answer = self._api.request("PATCH", f"{path}/{name}", body={"value": value}, accept=(404,))
-        if answer.status == 404:
-            self._create(path, {"name": name, "value": value}, again=lambda: self._set_variable(item, below=below))
+        self._ensure(
+            lambda: self._api.request("PATCH", f"{path}/{name}", body={"value": value}, accept=(404,)).status != 404,
+            path,
+            {"name": name, "value": value},
+        )
 
     def _set_secret(self, item: tuple[str, SecretReference], *, below: str = "/actions") -> None:
         name, reference = item
@@ -131,11 +136,16 @@ class RepositorySettings:
         if one.secret is not None:
             config["secret"] = self._read_secret(one.secret)
         body = {"events": one.events, "active": one.active, "config": config}
-        for hook in self._api.list(f"{self._path}/hooks"):
-            if hook["config"].get("url") == config["url"]:
-                self._api.request("PATCH", f"{self._path}/hooks/{hook['id']}", body=body)
-                return
-        self._create(f"{self._path}/hooks", {"name": "web", **body}, again=lambda: self._set_webhook(one))
+        path = f"{self._path}/hooks"
+
+        def update() -> bool:
+            for hook in self._api.list(path):
+                if hook["config"].get("url") == config["url"]:
+                    self._api.request("PATCH", f"{path}/{hook['id']}", body=body)
+                    return True
+            return False
+
+        self._ensure(update, path, {"name": "web", **body})
 
     def _protect(self, one: BranchProtection) -> None:
         self._api.request("PUT", f"{self._path}/branches/{_quote(self._branch)}/protection", body=_describe(one))
@@ -143,20 +153,20 @@ class RepositorySettings:
     def _set_ruleset(self, one: Ruleset) -> None:
         body = one.model_dump(exclude_none=True)
         path = f"{self._path}/rulesets"
-        for found in self._api.list(path, query={"includes_parents": "false"}):
-            if found["name"] == one.name:
-                self._api.request("PUT", f"{path}/{found['id']}", body=body)
-                return
-        self._create(path, body, again=lambda: self._set_ruleset(one))
 
-    def _create(self, path: str, body: Mapping[str, Any], *, again: Callable[[], None]) -> None:
-        """Send a POST. Where its answer is lost, `again` finds what was made."""
+        def update() -> bool:
+            for found in self._api.list(path, query={"includes_parents": "false"}):
+                if found["name"] == one.name:
+                    self._api.request("PUT", f"{path}/{found['id']}", body=body)
+                    return True
+            return False
 
-        def find() -> bool:
-            again()
-            return True
+        self._ensure(update, path, body)
 
-        self._api.create(lambda: bool(self._api.request("POST", path, body=body)), find)
+    def _ensure(self, update: Callable[[], bool], path: str, body: Mapping[str, Any]) -> None:
+        """Let `update` change what is there, or make it; `update` also tells whether a lost answer has made it."""
+        if not update():
+            self._api.create(lambda: bool(self._api.request("POST", path, body=body)), lambda: update() or None)
 
 
 def _setting(kind: str, name: str, apply: Callable[[Any], None], value: Any) -> Setting:

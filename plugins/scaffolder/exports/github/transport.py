@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from scaffolder.config import Settings
-from scaffolder.errors import ExportRejectedError
+from scaffolder.errors import ExportRejectedError, HostUnavailableError
 from scaffolder.exports.host_api import (
     HostAccount,
     HostAnswer,
@@ -41,6 +42,8 @@ class GitHubConnection(HostAccount):
             "seconds_between_writes": 0,
         }
         self._requester = Github(**arguments).requester
+        # At DEBUG it writes bodies: webhooks' secrets, and fresh tokens.
+        logging.getLogger("github.Requester").setLevel(logging.INFO)
         limits = WriteLimits(
             interval_seconds=settings.github_write_interval_seconds,
             per_minute=settings.github_writes_per_minute,
@@ -57,14 +60,11 @@ class GitHubConnection(HostAccount):
     def send(self, method: str, path: str, *, body: Any | None, query: Mapping[str, Any] | None) -> HostAnswer:
         """See `HostTransport`. `path` is below the API's base URL, or ``/graphql``."""
         import requests
-        from github import GithubException
 
         url = self._requester.graphql_url if path == "/graphql" else path
+        self._read_token()
         try:
-            self._read_token()
             status, headers, text = self._requester.requestJson(method, url, parameters=dict(query or {}), input=body)
-        except GithubException as error:  # the installation's token
-            raise _explain_token(error) from None
         except requests.exceptions.SSLError as error:
             raise ExportRejectedError(
                 f"the certificate of {self.location} is not trusted: {describe_reason(error)}"
@@ -73,7 +73,12 @@ class GitHubConnection(HostAccount):
             raise describe_lost(error) from None
         except (RuntimeError, AssertionError) as error:
             raise ExportRejectedError(f"{self.location} redirects elsewhere: {error}") from None
-        return HostAnswer(status=status, headers=headers, data=_parse(text))
+        data = _parse(text)
+        if data is None and status < 300 and status != 204:
+            if method != "GET":
+                raise HostUnreachableError("the answer is no JSON")
+            raise ExportRejectedError(f"{self.location} answers with no JSON; accepted is the URL of GitHub's API")
+        return HostAnswer(status=status, headers=headers, data=data)
 
     def find_wait(self, answer: HostAnswer) -> float | None:
         """See `HostTransport`. GitHub's rules: https://docs.github.com/rest/using-the-rest-api/rate-limits."""
@@ -101,13 +106,28 @@ class GitHubConnection(HostAccount):
         return GitRemote(url=self.web_url, username="x-access-token", password=self._read_token())
 
     def _read_token(self) -> str:
+        """Return the token; an App's is asked for where it has expired."""
+        import jwt
+        import requests
+        from github import GithubException
+
         auth: Any = self._requester.auth
-        return self.hide(str(auth.token))
+        try:
+            return self.hide(str(auth.token))
+        except GithubException as error:
+            raise _explain_token(error) from None
+        except (jwt.PyJWTError, ValueError) as error:
+            raise ExportRejectedError(
+                f"the private_key of {self.account} cannot be used: {type(error).__name__}; accepted is the App's own, "
+                "in PEM"
+            ) from None
+        except requests.RequestException as error:
+            raise HostUnavailableError(f"{self.account} gives no token: {describe_reason(error)}") from None
 
 
 def _explain_token(error: Any) -> Exception:
     if error.status >= 500:
-        return HostUnreachableError(f"no installation token: {error.status}", sent=False)
+        return HostUnavailableError(f"GitHub gives no token for the App's installation: {error.status}")
     return ExportRejectedError(
         f"GitHub gives no token for the App's installation: {error.status} {(error.data or {}).get('message', '')}. "
         "Check app_id, installation_id and private_key of the connection"
@@ -121,7 +141,8 @@ def _describe_error(error: Any) -> str:
 
 
 def _parse(text: Any) -> Any:
+    """Return the JSON, None where there is none."""
     try:
         return json.loads(text) if text else None
     except ValueError:
-        return {"message": "the answer is no JSON"}
+        return None

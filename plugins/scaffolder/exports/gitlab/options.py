@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, HttpUrl, model_validator
+from pydantic import Field, model_validator
 
 from scaffolder.exports.change_request import ChangeRequestOptions
-from scaffolder.exports.contract import BranchName, ExportOptions, SecretReference
+from scaffolder.exports.contract import BranchName, ExportOptions, SecretReference, WebhookUrl
 from scaffolder.exports.hosted import OnConflict
 
 # What projects may be called that are there already; of new ones GitLab wants more, and says so.
@@ -138,7 +138,7 @@ class Label(ExportOptions):
 class Webhook(ExportOptions):
     """Where GitLab reports events. The secret token comes from a connection."""
 
-    url: HttpUrl
+    url: WebhookUrl
     events: Annotated[list[WebhookEvent], Field(min_length=1)] = ["push"]
     secret: SecretReference | None = None
     branch_filter: Annotated[str, Field(max_length=255)] | None = None

@@ -7,7 +7,7 @@ from typing import Any, Final, get_args
 from urllib.parse import quote
 
 from scaffolder.errors import ExportRejectedError, HostUnavailableError
-from scaffolder.exports.contract import SecretReference
+from scaffolder.exports.contract import SecretReference, label_url
 from scaffolder.exports.gitlab.options import (
     LEVELS,
     GitLabOptions,
@@ -64,7 +64,7 @@ class ProjectSettings:
             _setting("variable", f"{one.key} in {one.environment_scope}", self._set_variable, one)
             for one in options.variables
         ]
-        found += [_setting("webhook", str(one.url), self._set_webhook, one) for one in options.webhooks]
+        found += [_setting("webhook", label_url(one.url), self._set_webhook, one) for one in options.webhooks]
         found += [_setting("protected branch", one.name, self._protect, one) for one in options.protected_branches]
         return tuple(found)
 

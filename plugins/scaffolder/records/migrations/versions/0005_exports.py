@@ -16,6 +16,7 @@ MOVES = (
     "exporting>failed",
     "exporting>rolled_back",
     "failed>exporting",
+    "failed>exported",
     "failed>rolled_back",
     "exported>rolled_back",
     "rolled_back>exporting",
