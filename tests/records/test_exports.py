@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import subprocess
 import tarfile
+import threading
+import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from scaffolder.config import Settings
@@ -26,8 +31,9 @@ from scaffolder.errors import (
 from scaffolder.generation.git_remote import GitRemote
 from scaffolder.records.models import ExportStatus
 from scaffolder.records.store import ProjectRecords
+from tests.cutting_proxy import serve_cutting_proxy
 from tests.exports import FILES, Exports, refs
-from tests.factories import open_project
+from tests.factories import make_file, open_project
 from tests.servers import GitServer, serve_git
 
 
@@ -178,6 +184,47 @@ def test_a_push_that_the_host_refuses_tells_why_in_plain_text(exports: Exports, 
         exports.export("git", connection=remote_of(git_server))
     assert str(caught.value).isprintable()
     assert refs(directory) == {}
+
+
+@pytest.mark.parametrize("bytes_left", [2_000, 50_000, 150_000, 250_000])
+def test_a_push_that_the_network_cuts_is_finished_by_the_next_try(
+    exports: Exports, git_server: GitServer, bytes_left: int
+) -> None:
+    directory = git_server.create("bookings")
+    commit = exports.generate([make_file("noise.bin", random.Random(1).randbytes(300_000))], step_id="noise")
+    with serve_cutting_proxy(int(git_server.url.rpartition(":")[2])) as proxy:
+        remote = remote_of(git_server, url=f"{proxy.url}/{{name}}.git")
+        proxy.bytes_left = bytes_left
+        with pytest.raises(HostUnavailableError, match="git push at"):
+            exports.export("git", connection=remote)
+        assert proxy.cuts
+        assert exports.only.status is ExportStatus.FAILED
+        assert refs(directory) == {}
+        proxy.bytes_left = None
+        exports.export("git", connection=remote)
+    assert refs(directory) == {"refs/heads/main": commit}
+    assert exports.only.status is ExportStatus.EXPORTED
+
+
+def test_no_password_stands_in_arguments_or_environments_while_git_works(
+    exports: Exports, git_server: GitServer
+) -> None:
+    directory = git_server.create("bookings", refuse_pushes="too late")
+    hook = directory / "hooks" / "pre-receive"
+    hook.write_text(hook.read_text().replace("exit 1", "sleep 1; exit 0"))
+    told: list[bytes] = []
+    thread = threading.Thread(target=lambda: exports.export("git", connection=remote_of(git_server)))
+    # The records' connection is for one thread at a time: this one only looks.
+    thread.start()
+    while thread.is_alive():
+        for process in psutil.Process().children(recursive=True):
+            with suppress(OSError):
+                told += [Path(f"/proc/{process.pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
+        time.sleep(0.02)
+    thread.join()
+    assert any(b"git" in text and b"push" in text for text in told)
+    assert not [text for text in told if git_server.password.encode() in text]
+    assert refs(directory) == {"refs/heads/main": exports.commit}
 
 
 def test_no_password_stays_behind(exports: Exports, git_server: GitServer) -> None:
