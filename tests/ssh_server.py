@@ -9,11 +9,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psutil
 import pytest
 
 # Debian keeps it where users' PATH doesn't look.
@@ -123,6 +124,15 @@ def serve_ssh(root: Path) -> Iterator[SshServer]:
     finally:
         process.terminate()
         process.wait(timeout=30)
+        _end_sessions(root)
+
+
+def _end_sessions(root: Path) -> None:
+    """End what clients that were killed have left: git waits for them for ever."""
+    for one in psutil.process_iter(["cmdline"]):
+        if any(str(root) in argument for argument in one.info["cmdline"] or ()):
+            with suppress(psutil.Error):
+                one.kill()
 
 
 def _wait_for(server: SshServer, process: subprocess.Popen[bytes]) -> None:
