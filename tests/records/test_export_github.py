@@ -556,6 +556,17 @@ def test_a_repository_that_is_gone_or_hidden_is_named_and_its_record_kept(target
     assert (target.exports.only.status, target.exports.only.remote_name) == (ExportStatus.EXPORTED, "acme/bookings")
 
 
+def test_a_roll_back_that_was_interrupted_is_finished(target: Target) -> None:
+    target.export(rollback=True)
+    target.github.fail("DELETE", "/repos/acme/bookings", "reset after")
+    target.github.fail("DELETE", "/repos/acme/bookings", "reset before", times=9)
+    with pytest.raises(HostUnavailableError):
+        target.exports.roll_back(target.connect())
+    target.github.faults.clear()
+    assert target.exports.roll_back(target.connect()) == []
+    assert (target.exports.only.status, target.github.repositories) == (ExportStatus.ROLLED_BACK, [])
+
+
 def test_a_connection_that_leads_elsewhere_now_rolls_nothing_back(target: Target) -> None:
     from github import Auth, Github
 

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 OnConflict = Literal["fail", "suffix"]
 
 _MAX_SUFFIX: Final = 50
+_ROLL_BACK: Final = "roll-back"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +130,7 @@ class HostedExport:
         """Delete the repository where this export made it and nobody has used it since; say what is left otherwise."""
         export = self._ledger.export
         repository = self._find_own()
-        if repository is None and export.remote_id is not None:
+        if repository is None and export.remote_id is not None and not self._ledger.is_done(_ROLL_BACK):
             return f"{export.url} is not there: deleted or transferred already, or no longer visible to the connection"
         if repository is None:
             return None
@@ -147,6 +148,7 @@ class HostedExport:
             if reason := self._find_use(repository):
                 self._host.set_archived(repository, archived=False)
                 return f"{repository.url} is left behind: {reason}"
+        self._ledger.mark_done(_ROLL_BACK)
         self._host.delete(repository)
         return None
 
