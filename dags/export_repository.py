@@ -19,7 +19,7 @@ with DAG(
             type="string",
             format="uuid",
             title="Generated project",
-            description="Its id.",
+            description="The id of one that is ready; `scaffolder show` and the run's first task tell it.",
         ),
         "exports": Param(
             [{"target": "archive", "options": {"format": "zip"}}],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,3 @@ def list_files(directory: Path, ref: str) -> dict[str, str]:
 def run_git(directory: Path, *arguments: str) -> str:
     command = ["git", "--git-dir", str(directory), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def without_values(body: Any) -> Any:
-    return sorted(body) if isinstance(body, Mapping) else body

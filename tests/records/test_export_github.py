@@ -726,6 +726,21 @@ def test_a_request_that_was_merged_is_followed_by_a_new_one(target: Target, mono
     assert [pull.state for pull in mono.pulls.values()] == ["closed", "open"]
 
 
+def test_the_same_export_after_its_request_was_merged_opens_none(target: Target, mono: Any) -> None:
+    pull_request(target, target_path="x")
+    run_git(mono.directory, "update-ref", "refs/heads/main", mono.branches["scaffolder/bookings"])
+    export = pull_request(target, target_path="x")
+    assert (export.status, export.result["changed"], len(mono.pulls)) == (ExportStatus.EXPORTED, False, 1)
+
+
+def test_the_same_export_after_its_request_was_closed_opens_another(target: Target, mono: Any) -> None:
+    pull_request(target, target_path="x")
+    mono.pulls[1].state = "closed"
+    export = pull_request(target, target_path="x")
+    assert [pull.state for pull in mono.pulls.values()] == ["closed", "open"]
+    assert export.url == f"{target.github.url}/acme/mono/pull/2"
+
+
 def test_a_branch_of_somebody_else_is_not_touched(target: Target, mono: Any) -> None:
     theirs = target.github.push_foreign_commit(mono, "scaffolder/bookings")
     with pytest.raises(ExportConflictError, match="has a branch 'scaffolder/bookings' that no export of this project"):

@@ -176,7 +176,8 @@ class ChangeRequestExport:
         if there is not None and there == pushed:
             if not self._ledger.is_done(_PUSHED):
                 self._ledger.mark_done(_PUSHED)
-            return pushed, change
+            if change is not None:
+                return pushed, change
         own_commits = self._list_own_commits(repository)
         if there is not None and not own_commits:
             raise ExportConflictError(
