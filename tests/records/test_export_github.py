@@ -429,6 +429,20 @@ def test_internal_visibility_is_asked_for_as_enterprise_cloud_has_it(target: Tar
     assert target.github.requests[0].json["visibility"] == "internal"
 
 
+def answer_html(handler: Any) -> None:
+    body = b"<html>Welcome</html>"
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def test_a_page_in_the_place_of_the_api_is_named(target: Target) -> None:
+    target.github.fail("GET", "/user", answer_html)
+    with pytest.raises(ExportRejectedError, match="answers with something else than JSON; accepted is the URL of"):
+        target.exports.export("github", connection=target.connect())
+
+
 BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"visibilty": "public"}, r"there is no option 'visibilty'; accepted are \['branch_protection', 'codeowners'"),
     ({"visibility": "secret"}, r"option 'visibility' is 'secret': Input should be 'private', 'internal' or 'public'"),

@@ -170,7 +170,7 @@ def test_pull_requests_are_as_described(github: Prism) -> None:
     host = github.host(PULL_REQUEST)
     options = read_options(GitHubOptions, PULL_REQUEST, target="github").pull_request
     assert options is not None
-    pulls = GitHubPullRequests(host, options=options)
+    pulls = GitHubPullRequests(host, options=options, get_commit=lambda: "0" * 40)
     pulls.find_request(REPOSITORY, branch="gen", base="main")
     change = pulls.create_request(REPOSITORY, branch="gen", base="main", title="Add", body="Made")
     for setting in pulls.list_settings(REPOSITORY, change, title="Other", body=""):

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,8 +102,14 @@ def pieces(*keys: SshKey) -> list[str]:
 
 
 def find_in_files(directory: Path, secrets: list[str]) -> list[str]:
-    texts = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
-    return [str(path) for path, text in texts.items() if any(secret.encode() in text for secret in secrets)]
+    """Return the files that hold a secret; some come and go meanwhile."""
+    found: list[str] = []
+    for parent, _, names in os.walk(directory):
+        for path in (Path(parent, name) for name in names):
+            with suppress(OSError):
+                text = path.read_bytes() if path.is_file() else b""
+                found += [str(path) for secret in secrets if secret.encode() in text]
+    return found
 
 
 OPENSSH: dict[str, Any] = {"passphrase": PASSPHRASE}

@@ -73,11 +73,16 @@ class GitHubConnection(HostAccount):
             raise describe_lost(error) from None
         except (RuntimeError, AssertionError) as error:
             raise ExportRejectedError(f"{self.location} redirects elsewhere: {error}") from None
-        data = _parse(text)
-        if data is None and status < 300 and status != 204:
-            if method != "GET":
-                raise HostUnreachableError("the answer is no JSON")
-            raise ExportRejectedError(f"{self.location} answers with no JSON; accepted is the URL of GitHub's API")
+        try:
+            data = json.loads(text) if text else None
+        except ValueError:
+            data = {"message": "the answer is no JSON"}
+            if status < 300 and method != "GET":
+                raise HostUnreachableError("the answer is no JSON") from None
+            if status < 300:
+                raise ExportRejectedError(
+                    f"{self.location} answers with something else than JSON; accepted is the URL of GitHub's API"
+                ) from None
         return HostAnswer(status=status, headers=headers, data=data)
 
     def find_wait(self, answer: HostAnswer) -> float | None:
@@ -138,11 +143,3 @@ def _describe_error(error: Any) -> str:
     if not isinstance(error, Mapping):
         return str(error)
     return str(error.get("message") or " ".join(str(error.get(key) or "") for key in ("resource", "field", "code")))
-
-
-def _parse(text: Any) -> Any:
-    """Return the JSON, None where there is none."""
-    try:
-        return json.loads(text) if text else None
-    except ValueError:
-        return None
