@@ -90,7 +90,7 @@ class GitHubConnection(HostAccount):
         if answer.status not in {403, 429}:
             return None
         if (seconds := read_retry_after(answer.headers)) is not None:
-            return seconds
+            return max(1.0, seconds)
         if answer.headers.get("x-ratelimit-remaining") == "0":
             reset = answer.headers.get("x-ratelimit-reset", "")
             return max(1.0, float(reset) - time.time()) if reset.isascii() and reset.isdigit() else 0.0

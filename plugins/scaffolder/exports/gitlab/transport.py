@@ -102,7 +102,7 @@ class GitLabConnection(HostAccount):
         if answer.status != 429:
             return None
         if (seconds := read_retry_after(answer.headers)) is not None:
-            return seconds
+            return max(1.0, seconds)
         reset = answer.headers.get("ratelimit-reset", "")
         return max(1.0, float(reset) - time.time()) if reset.isascii() and reset.isdigit() else 0.0
 
