@@ -40,8 +40,8 @@ from benchmarks.result import print_result
 from local_airflow.postgres import EmbeddedPostgres
 from scaffolder.config import Settings
 from scaffolder.exports.archive import ArchiveExporter  # noqa: F401  # imported before forking, as everything else
-from scaffolder.exports.git import GitExporter  # noqa: F401
-from scaffolder.exports.github.exporter import GitHubExporter  # noqa: F401
+from scaffolder.exports.git import GitExporter  # noqa: F401  # the same
+from scaffolder.exports.github.exporter import GitHubExporter  # noqa: F401  # the same
 from scaffolder.exports.github.transport import GitHubConnection
 from scaffolder.exports.service import export_generated_project
 from scaffolder.generation.git_remote import GitRemote
@@ -75,8 +75,8 @@ class Bench:
 
 def main() -> None:
     """Measure, print."""
-    import git  # noqa: F401
-    import github  # noqa: F401
+    import git  # noqa: F401  # before forking, too
+    import github  # noqa: F401  # the same
 
     root = Path(tempfile.mkdtemp(prefix="scaffolder-bench-"))
     root.chmod(0o711)

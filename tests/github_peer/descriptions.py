@@ -58,7 +58,7 @@ def _adapt(names: tuple[str, ...]) -> TypeAdapter[Any]:
 
 def _find_type(name: str) -> Any:
     if name.startswith("list["):
-        return list[_find_type(name[5:-1])]  # type: ignore[misc]
+        return list[_find_type(name[5:-1])]  # type: ignore[misc]  # known when it runs
     return str if name == "str" else getattr(load_models(), name)
 
 

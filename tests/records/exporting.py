@@ -16,12 +16,11 @@ from uuid import UUID
 
 import git  # noqa: F401  # imported before forking, as everything else
 import github
-import gitlab  # noqa: F401
-import nacl.public  # noqa: F401
+import nacl.public  # noqa: F401  # the same
 import psycopg
 
 from scaffolder.config import Settings
-from scaffolder.exports.github.exporter import GitHubExporter  # noqa: F401
+from scaffolder.exports.github.exporter import GitHubExporter  # noqa: F401  # the same
 from scaffolder.exports.github.transport import GitHubConnection
 from scaffolder.exports.service import export_generated_project
 from scaffolder.generation.git_remote import GitRemote

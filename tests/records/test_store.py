@@ -16,6 +16,7 @@ from scaffolder.errors import (
     SchemaVersionError,
     StatusTransitionError,
 )
+from scaffolder.operators.generated_project import find_rolled_back_steps
 from scaffolder.records.models import (
     AgentCallStatus,
     ExportStatus,
@@ -273,6 +274,19 @@ def test_the_same_export_is_recorded_once(records: ProjectRecords) -> None:
     records.exports.mark_exported(first.id, url="file:///x.zip", archive_path="/x.zip", archive_sha256="0" * 64)
     found = records.exports.list(first.generated_project_id)
     assert [(one.status, one.url, one.error) for one in found] == [(ExportStatus.EXPORTED, "file:///x.zip", None)]
+
+
+def test_a_step_that_exported_a_newer_commit_is_not_held_to_what_was_rolled_back(records: ProjectRecords) -> None:
+    first = intend(records)
+    records.exports.mark_exporting(first.id)
+    records.exports.mark_rolled_back(first.id, reason="its run failed")
+    key = first.generated_project_id
+    assert find_rolled_back_steps(records.exports.list(key)) == ["publish"]
+    newer = intend(records, generated_project_id=key, idempotency_key="newer", commit="d" * 40)
+    assert find_rolled_back_steps(records.exports.list(key)) == ["publish"]
+    records.exports.mark_exporting(newer.id)
+    records.exports.mark_exported(newer.id, url="https://x")
+    assert find_rolled_back_steps(records.exports.list(key)) == []
 
 
 def test_every_change_of_status_leaves_an_event_with_its_actor(records: ProjectRecords) -> None:

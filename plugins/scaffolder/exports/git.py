@@ -1,4 +1,4 @@
-"""Export to any git host: one push to a repository that is empty, or holds what this project has put there."""
+"""Export to any git host: one push to a repository that is empty, or holds what the generated project had before."""
 
 from __future__ import annotations
 
@@ -69,8 +69,7 @@ class GitExporter:
         found = git.list_refs()
         there = found.get(HEADS + options.branch)
         if there != commit:
-            others = request.ledger.find_others(url)
-            if found and there not in {one.exported_commit for one in others if one.exported_commit}:
+            if found and there not in request.ledger.find_own_commits(url):
                 raise ExportConflictError(
                     f"{url} holds {len(found)} refs that this export did not make, so nothing was pushed; accepted "
                     "is an empty repository"

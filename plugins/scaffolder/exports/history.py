@@ -62,13 +62,6 @@ def prepare_commit(
     return git.create_ref(ref, newest)
 
 
-def delete_prepared(repository: ProjectRepository, ref: str, *, timeout_seconds: int = 600) -> None:
-    """Remove the ref that `prepare_commit` made, where it is there. Raises StorageError."""
-    git = _Plumbing(repository.directory / ".git", timeout_seconds=timeout_seconds)
-    if git.find_ref(ref):
-        git.delete_ref(ref)
-
-
 def write_commit(
     directory: Path, text: CommitText, *, identity: CommitIdentity | None, timeout_seconds: int = 600
 ) -> str:
@@ -250,11 +243,6 @@ class _Plumbing:
                 return found
             raise
         return commit
-
-    def delete_ref(self, ref: str) -> None:
-        for name in (f"{ref}.lock", "packed-refs.lock"):
-            self._break_lock(name)
-        self._run("update-ref", "-d", ref)
 
     def _break_lock(self, name: str) -> None:
         lock = self._directory / name

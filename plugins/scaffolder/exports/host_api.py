@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 Found = TypeVar("Found")
 
+# The most that GitHub and GitLab give at once.
+_PAGE_ITEMS: Final = 100
 _BACKOFF_SECONDS: Final = 0.5
 _MAX_DIGITS: Final = 12
 # Shorter ones are not told from words.
@@ -141,15 +143,14 @@ class HostApi:
             self._back_off(away, tries_left)
         raise AssertionError("unreachable")
 
-    def list(self, path: str, *, query: Mapping[str, Any] | None = None, key: str | None = None) -> list[Any]:
-        """Return all items of a list, page by page; `key` is where an answer has them."""
+    def list(self, path: str, *, query: Mapping[str, Any] | None = None) -> list[Any]:
+        """Return all items of a list, page by page."""
         found: list[Any] = []
         page = 1
         while True:
-            answer = self.request("GET", path, query={"per_page": 100, **(query or {}), "page": page})
-            items = answer.data[key] if key else answer.data
-            found.extend(items)
-            if len(items) < 100:
+            answer = self.request("GET", path, query={"per_page": _PAGE_ITEMS, **(query or {}), "page": page})
+            found.extend(answer.data)
+            if len(answer.data) < _PAGE_ITEMS:
                 return found
             page += 1
 

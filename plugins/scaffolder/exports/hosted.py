@@ -276,7 +276,7 @@ class HostedExport:
         there = refs.get(HEADS + self._branch)
         if there == commit:
             return
-        if refs and there not in self._list_own_commits(repository):
+        if refs and there not in self._ledger.find_own_commits(repository.id):
             raise ExportConflictError(
                 f"{repository.url} holds {len(refs)} refs that this export did not make, so nothing was pushed"
             )
@@ -288,11 +288,6 @@ class HostedExport:
                 raise HostUnavailableError(str(error)) from error
             raise
         log.info("Pushed %s to %s, branch %s", commit, repository.url, self._branch)
-
-    def _list_own_commits(self, repository: RemoteRepository) -> set[str]:
-        key = self._ledger.export.generated_project_id
-        others = self._ledger.find_others(repository.id)
-        return {one.exported_commit for one in others if one.exported_commit and one.generated_project_id == key}
 
     def _set_up(self, repository: RemoteRepository) -> None:
         settings = self._host.list_settings(repository, branch=self._branch)

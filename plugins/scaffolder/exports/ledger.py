@@ -32,6 +32,12 @@ class ExportLedger:
         """Note that `step` is done."""
         self.note(step_done=step)
 
+    def find_own_commits(self, remote_id: str) -> set[str]:
+        """Return what other exports of the same generated project were to push into the repository `remote_id`."""
+        key = self.export.generated_project_id
+        others = (one for one in self.find_others(remote_id) if one.generated_project_id == key)
+        return {one.exported_commit for one in others if one.exported_commit}
+
     def find_others(self, remote_id: str) -> tuple[RepositoryExport, ...]:
         """Return other exports of the same project into the repository `remote_id`, the newest first."""
         return self.records.list_others(self.export, remote_id=remote_id)

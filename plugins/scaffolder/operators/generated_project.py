@@ -24,7 +24,7 @@ from scaffolder.operators.run import (
 )
 from scaffolder.operators.step import failing_at_once
 from scaffolder.records.hook import DEFAULT_CONN_ID, ProjectRecordsHook
-from scaffolder.records.models import ExportStatus, GeneratedProjectStatus
+from scaffolder.records.models import ExportStatus, GeneratedProjectStatus, RepositoryExport
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -123,9 +123,8 @@ class FinishGeneratedProjectOperator(BaseOperator):
             if unfinished:
                 listing = ", ".join(f"{step_id} ({state or 'not run'})" for step_id, state in unfinished.items())
                 self._fail(records, generated_project.id, reason=f"steps that did not succeed: {listing}")
-            gone = [one for one in records.exports.list(generated_project.id) if one.status is ExportStatus.ROLLED_BACK]
-            if gone:
-                steps = ", ".join(sorted({one.step_id for one in gone}))
+            if gone := find_rolled_back_steps(records.exports.list(generated_project.id)):
+                steps = ", ".join(gone)
                 raise AirflowFailException(
                     f"What {steps} had made was rolled back when the run failed: clear {steps} as well"
                 )
@@ -156,6 +155,12 @@ class FinishGeneratedProjectOperator(BaseOperator):
             self.log.warning("Not rolled back: %s", sentence)
         error = records.get_generated_project(generated_project_id).error or reason
         raise AirflowFailException("; ".join([error, *left]))
+
+
+def find_rolled_back_steps(exports: Sequence[RepositoryExport]) -> list[str]:
+    """Return the steps whose exports were rolled back and that have exported nothing else, such as a newer commit."""
+    steps = {status: {one.step_id for one in exports if one.status is status} for status in ExportStatus}
+    return sorted(steps[ExportStatus.ROLLED_BACK] - steps[ExportStatus.EXPORTED])
 
 
 def find_param_problems(params: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, str]:

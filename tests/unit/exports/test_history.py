@@ -15,7 +15,7 @@ from pysequoia import Tsk
 
 from scaffolder.errors import ExportTargetError, StorageError, UnsafePathError
 from scaffolder.exports import history
-from scaffolder.exports.history import CommitText, delete_prepared, prepare_commit, write_commit
+from scaffolder.exports.history import CommitText, prepare_commit, write_commit
 from scaffolder.exports.identity import CommitIdentity
 from scaffolder.generation.merge import TreeChanges
 from scaffolder.generation.repository import BRANCH, ProjectRepository
@@ -69,7 +69,7 @@ def refs(repository: ProjectRepository) -> list[str]:
 
 def prepare(repository: ProjectRepository, commit: str, **values: object) -> str:
     given = {"ref": REF, "identity": None} | values
-    return prepare_commit(repository, commit, **given)  # type: ignore[arg-type]
+    return prepare_commit(repository, commit, **given)  # type: ignore[arg-type]  # as the test says
 
 
 def test_without_identity_and_files_nothing_is_written(repository: ProjectRepository, commit: str) -> None:
@@ -220,9 +220,6 @@ def test_a_second_try_finds_the_first_ones_commit(repository: ProjectRepository,
     assert prepare(repository, commit, identity=identity) == first
     assert prepare(repository, commit, identity=replace(ADA, private_key="x")) == first
     assert prepare(repository, commit, identity=identity, ref=f"{REF}2") != first
-    delete_prepared(repository, REF)
-    assert refs(repository) == [BRANCH, f"{REF}2"]
-    assert prepare(repository, commit, identity=identity) != first
 
 
 def test_a_ref_is_not_taken_for_one_above_it(repository: ProjectRepository, commit: str) -> None:
@@ -230,13 +227,7 @@ def test_a_ref_is_not_taken_for_one_above_it(repository: ProjectRepository, comm
     above = REF.rpartition("/")[0]
     with pytest.raises(StorageError, match="git update-ref failed in "):
         prepare(repository, commit, identity=ADA, files=[OWNERS], ref=above)
-    delete_prepared(repository, above)
     assert refs(repository) == [BRANCH, REF]
-
-
-def test_what_is_not_there_can_be_deleted(repository: ProjectRepository) -> None:
-    delete_prepared(repository, REF)
-    assert refs(repository) == [BRANCH]
 
 
 @pytest.mark.parametrize("ref", [BRANCH, "HEAD", "main"])
@@ -295,10 +286,6 @@ def test_locks_of_killed_processes_are_broken(
     lock.touch()
     prepare(repository, commit, identity=ADA)
     assert refs(repository) == [BRANCH, REF]
-    (repository.directory / ".git" / "packed-refs.lock").touch()
-    lock.touch()
-    delete_prepared(repository, REF)
-    assert refs(repository) == [BRANCH]
 
 
 def test_of_two_tries_at_once_one_wins(

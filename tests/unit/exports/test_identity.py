@@ -185,7 +185,7 @@ def test_a_repr_has_no_secrets() -> None:
 )
 def test_a_name_or_address_that_git_cannot_hold_is_refused(values: dict[str, str], message: str) -> None:
     with pytest.raises(ExportTargetError, match=message):
-        replace(ADA, **values)  # type: ignore[arg-type]
+        replace(ADA, **values)  # type: ignore[arg-type]  # wrong on purpose
 
 
 @pytest.fixture

@@ -421,7 +421,7 @@ def serve_https(directory: Path, authority: Authority) -> Iterator[str]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
         context = authority.issue("127.0.0.1").make_server_context(directory)
         listener.socket = context.wrap_socket(listener.socket, server_side=True, do_handshake_on_connect=False)
-        listener.handle_error = lambda *_: None  # type: ignore[method-assign]
+        listener.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients hang up on purpose
         thread = threading.Thread(target=listener.serve_forever)
         thread.start()
         try:
