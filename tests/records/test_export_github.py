@@ -455,6 +455,7 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"repository": "x", "pull_request": {}, "topics": ["a"]}, r"changes no repository, so \['topics'\] cannot be set"),
     ({"repository": "x", "pull_request": {"target_path": "../up"}}, "'../up' has a part '..'"),
     ({"webhooks": [{"url": "https://ada:pw@ci.example.com"}]}, "it has credentials in it"),
+    ({"codeowners": {"*": ["nobody"]}}, r"codeowners '\*': \['nobody'\]; accepted is a path pattern with @users"),
     *(
         ({"default_branch": name}, "option 'default_branch'")
         for name in (

@@ -41,7 +41,7 @@ class GitHubExporter:
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """See `Exporter`."""
-        read_options(GitHubOptions, options, target=self.target)
+        make_codeowners(read_options(GitHubOptions, options, target=self.target).codeowners, path=_CODEOWNERS)
 
     def connect(self, conn_id: str) -> GitHubConnection:
         """See `Exporter`."""

@@ -38,7 +38,7 @@ class GitLabExporter:
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """See `Exporter`."""
-        read_options(GitLabOptions, options, target=self.target)
+        make_codeowners(read_options(GitLabOptions, options, target=self.target).codeowners, path=_CODEOWNERS)
 
     def connect(self, conn_id: str) -> GitLabConnection:
         """See `Exporter`."""
