@@ -6,6 +6,7 @@ from airflow.sdk import DAG, Param
 
 from scaffolder.config import get_settings
 from scaffolder.operators import PlanExportsOperator, RepoCreationOperator
+from scaffolder.operators.assets import REPOSITORY_EXPORTED
 
 _settings = get_settings()
 
@@ -49,6 +50,8 @@ with DAG(
     tags=["scaffolder"],
 ):
     plan = PlanExportsOperator(task_id="plan", generated_project_id="{{ params.generated_project }}")
-    RepoCreationOperator.partial(task_id="export", generated_project_id="{{ params.generated_project }}").expand_kwargs(
-        plan.output
-    )
+    RepoCreationOperator.partial(
+        task_id="export",
+        generated_project_id="{{ params.generated_project }}",
+        outlets=[REPOSITORY_EXPORTED],  # Airflow knows no others of a mapped task
+    ).expand_kwargs(plan.output)

@@ -143,6 +143,34 @@ class Settings:
     records_connect_timeout_seconds: int = _setting(
         10, "Seconds to wait for a connection to the records' database.", low=1, high=300
     )
+    records_pool_size: int = _setting(
+        16, "Connections to the records' database that one process of the API server keeps.", low=1, high=1_000
+    )
+    api_page_size: int = _setting(50, "Records in one answer of the API, where nobody says.", low=1, high=1_000)
+    api_max_page_size: int = _setting(200, "Records in one answer of the API, at most.", low=1, high=10_000)
+    api_max_body_size: int = _setting(8 * MIB, "Bytes of one request to the API.", low=1 * KIB, high=1 * GIB)
+    event_streams: int = _setting(
+        100, "Streams of events that one process of the API server has open at a time.", low=0, high=100_000
+    )
+    event_stream_seconds: int = _setting(3_600, "Seconds until a stream of events ends.", low=1, high=86_400)
+    event_interval_seconds: int = _setting(1, "Seconds between two looks of a stream for new events.", low=1, high=60)
+    administrators: str = _setting(
+        "",
+        "Users, comma-separated, who may generate into and export from all projects by runs that they trigger in "
+        "Airflow itself, where its auth manager cannot be asked.",
+    )
+    notifications: str = _setting("[]", "Who is told of what, as JSON: see docs/notifications.md.")
+    notification_tries: int = _setting(8, "How often a notification is sent until it has failed.", low=1, high=100)
+    notification_backoff_seconds: int = _setting(
+        10, "Seconds before a notification is sent again, more or less; doubles with each.", low=1, high=86_400
+    )
+    notification_timeout_seconds: int = _setting(10, "Seconds to wait for a webhook's answer.", low=1, high=600)
+    notification_interval_minutes: int = _setting(
+        5, "Minutes between two looks for notifications that are due.", low=1, high=1_440
+    )
+    notification_max_age_days: int = _setting(
+        7, "Days after which what happened is not told any more.", low=1, high=365
+    )
     step_retries: int = _setting(2, "Retries of a step after a transient error.", low=0, high=100)
     step_retry_delay_seconds: int = _setting(
         5, "Seconds before the first retry of a step; doubles with each.", low=1, high=3_600

@@ -7,7 +7,7 @@
     │   ├── SettingsError                a setting that cannot be used
     │   ├── WorkflowDefinitionError      a workflow file that cannot become a DAG
     │   ├── ExpressionError              a workflow value that cannot be computed
-    │   ├── InvalidParametersError       parameters that the workflow does not accept
+    │   ├── InvalidParametersError       parameters that are not accepted
     │   ├── PermissionDeniedError        the user may not do this to this project
     │   ├── TemplateError                a template that cannot be loaded or rendered
     │   │   └── TemplateNotAllowedError  a template, or code in it, that the settings do not allow
@@ -17,6 +17,8 @@
     │   ├── LimitExceededError           a file, project, answer or rendering over a limit
     │   ├── StatusTransitionError        a record asked to make a forbidden move
     │   ├── RecordNotFoundError          a record that is not there
+    │   ├── RecordConflictError          a change that other records do not allow
+    │   ├── IdempotencyKeyError          an Idempotency-Key that was used for another request
     │   ├── SchemaVersionError           the records' schema is not the one this version needs
     │   ├── StorageError                 the projects directory cannot be written
     │   ├── AgentConfigurationError      an agent's connection or description cannot be used
@@ -30,6 +32,8 @@
     │   └── ExportRejectedError          the target refused the export
     └── TransientError                   may pass by itself: Airflow retries
         ├── RecordsUnavailableError      Postgres is away
+        ├── AirflowUnavailableError      Airflow's own API does not answer as it should
+        ├── TooManyStreamsError          as many streams of events are open as may be
         ├── AgentUnavailableError        the agent is down, slow or answered 5xx
         ├── AgentRateLimitedError        the agent asked to wait
         ├── AgentWaitError               an agent wants to be left alone for longer than a worker waits
@@ -43,7 +47,7 @@ or agent payloads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class ScaffolderError(Exception):
@@ -79,7 +83,17 @@ class ExpressionError(PermanentError):
 
 
 class InvalidParametersError(PermanentError):
-    """Parameters that the workflow does not accept."""
+    """Parameters that are not accepted.
+
+    `pointers` says what is wrong where in a document, by JSON Pointer (RFC 6901); `parameter` is that of a query.
+    """
+
+    def __init__(
+        self, message: str, *, pointers: Mapping[str, str] | None = None, parameter: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.pointers = dict(pointers or {})
+        self.parameter = parameter
 
 
 class PermissionDeniedError(PermanentError):
@@ -147,6 +161,14 @@ class RecordNotFoundError(PermanentError):
     """A record that is not there."""
 
 
+class RecordConflictError(PermanentError):
+    """A change that other records do not allow."""
+
+
+class IdempotencyKeyError(PermanentError):
+    """An Idempotency-Key that was used for another request."""
+
+
 class SchemaVersionError(PermanentError):
     """The records' schema is not the one this version needs."""
 
@@ -193,6 +215,14 @@ class ExportRejectedError(PermanentError):
 
 class RecordsUnavailableError(TransientError):
     """Postgres is away."""
+
+
+class AirflowUnavailableError(TransientError):
+    """Airflow's own API does not answer as it should."""
+
+
+class TooManyStreamsError(TransientError):
+    """As many streams of events are open as may be."""
 
 
 class AgentUnavailableError(TransientError):

@@ -268,8 +268,8 @@ def test_exports_that_may_not_be_made_are_refused_together_and_nothing_is_made(h
 def test_a_project_of_others_cannot_be_exported_nor_told_from_none(hub: Live) -> None:
     with psycopg.connect(hub.records_postgres.url("scaffolder"), autocommit=True) as connection:
         records = ProjectRecords(connection)
-        records.add_member("secretive", username="admin", role=MemberRole.OWNER)
-        records.add_member("secretive", username="vera", role=MemberRole.VIEWER)
+        records.projects.create("secretive", name="Secretive", owner="admin")
+        records.projects.set_member("secretive", username="vera", role=MemberRole.VIEWER)
     hub.git.create("theirs")
     run = hub.run("publishing", name="theirs", project="secretive")
     refused = export_again(hub, run, {"target": "archive"}, user="ada")

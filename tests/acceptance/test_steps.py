@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
-from scaffolder.records.models import AgentCallStatus, ExportStatus, GeneratedProjectStatus, MemberRole
+from scaffolder.records.models import AgentCallStatus, ExportStatus, GeneratedProjectStatus
 from scaffolder.records.store import ProjectRecords
 from tests.acceptance.conftest import Live, Run
 from tests.servers import json_answer
@@ -87,13 +87,18 @@ def test_a_template_s_code_runs_only_where_the_setting_allows_it_too(live: Live)
     assert run.tries("hooked") == 1
 
 
+def link_archive(run: Run, export_id: UUID) -> str:
+    generated = run.generated_project
+    return f"/scaffolder/api/v1/projects/{generated.project}/generated/{generated.id}/exports/{export_id}/archive"
+
+
 def test_the_link_of_an_export_downloads_the_archive_for_users_only(live: Live) -> None:
     live.agent.answer(GOOD)
     run = live.run("steps", name="linked")
     links = live.rest.get(f"/dags/steps/dagRuns/{run.run_id}/taskInstances/publish/links")["extra_links"]
     path = links["Archive or repository"]
     export = run.read("exports")[0]
-    assert path == f"/scaffolder/api/v1/exports/{export.id}/archive"
+    assert path == link_archive(run, export.id)
     for user in ("admin", "ada", "vera"):
         answer = live.airflow.rest_as(user).request("GET", path)
         assert (answer.status_code, answer.content[:2]) == (200, b"PK"), (user, answer.text[:300])
@@ -287,10 +292,10 @@ def test_a_broken_workflow_is_an_import_error_and_the_others_run(live: Live) -> 
 def test_a_project_with_members_is_for_them_alone(live: Live) -> None:
     live.agent.answer(GOOD)
     with psycopg.connect(live.records_postgres.url("scaffolder"), autocommit=True) as connection:
-        ProjectRecords(connection).add_member("payments", username="admin", role=MemberRole.OWNER)
+        ProjectRecords(connection).projects.create("payments", name="Payments", owner="admin")
     run = live.run("steps", name="private", project="payments")
     assert run.generated_project.project == "payments"
-    path = f"/scaffolder/api/v1/exports/{run.read('exports')[0].id}/archive"
+    path = link_archive(run, run.read("exports")[0].id)
     assert live.rest.request("GET", path).status_code == 200
     refused = live.airflow.rest_as("ada").request("GET", path)
     missing = live.airflow.rest_as("ada").request("GET", path.replace(str(run.read("exports")[0].id), str(uuid4())))

@@ -25,6 +25,9 @@ TABLES = {
     "agent_description",
     "endpoint",
     "host_pace",
+    "requested_run",
+    "notification",
+    "notification_channel",
     "repository_export",
     "event",
 }

@@ -23,7 +23,13 @@ from scaffolder.exports.identity import CommitIdentity
 from scaffolder.exports.ledger import ExportLedger
 from scaffolder.exports.registry import get_exporter
 from scaffolder.generation.step_commit import get_project_directory, get_repository
-from scaffolder.records.models import ExportStatus, GeneratedProject, GeneratedProjectStatus, RepositoryExport
+from scaffolder.records.models import (
+    ExportStatus,
+    GeneratedProject,
+    GeneratedProjectStatus,
+    RepositoryExport,
+    RunIdentity,
+)
 from scaffolder.records.store import ProjectRecords
 
 log = logging.getLogger(__name__)
@@ -57,12 +63,14 @@ def export_generated_project(
     connection_id: str | None = None,
     identity: CommitIdentity | None = None,
     rollback: bool = False,
+    run: RunIdentity | None = None,
     read_secret: Callable[[SecretReference], str] = refuse_secrets,
 ) -> RepositoryExport:
     """Export the head of a generated project, once: the same export again finds the first one's work.
 
     What makes two exports the same is target, connection, options, commit and identity, whichever step or run asks.
-    `connection` is what the exporter's `connect` returned for `connection_id`. Raises the errors of the exporter; the
+    `connection` is what the exporter's `connect` returned for `connection_id`; `run` is the one that asks, the
+    generated project's own by default. Raises the errors of the exporter; the
     record holds the reason then. A HostWaitError leaves the export under way: the same call goes on with it later.
     """
     exporter = check_target(target, options, has_connection=connection is not None)
@@ -87,6 +95,8 @@ def export_generated_project(
         location=location,
         options=dict(options),
         rollback=rollback,
+        dag_id=run.dag_id if run else generated_project.dag_id,
+        run_id=run.run_id if run else generated_project.run_id,
         idempotency_key=f"{generated_project.id}:{key}",
         commit=str(generated_project.head_commit),
     )

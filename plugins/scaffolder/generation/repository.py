@@ -35,6 +35,7 @@ _LOCKS: Final = (
     "packed-refs.lock",
     f"{BRANCH}.lock",
 )
+_DIFF: Final = ("diff", "--no-color", "--no-ext-diff", "--no-textconv", "--find-renames")
 _CONFIG: Final = (
     ("core.hooksPath", "/dev/null"),
     ("core.protectHFS", "true"),
@@ -207,8 +208,16 @@ class ProjectRepository:
 
     def diff(self, base: str, head: str) -> str:
         """Return the changes from `base` to `head` as a unified diff; binary files are only named."""
-        found: str = self._git("diff", "--no-color", "--no-ext-diff", "--no-textconv", "--find-renames", base, head)
+        found: str = self._git(*_DIFF, base, head)
         return found
+
+    def write_file(self, commit: str, path: str, *, output: ByteSink) -> None:
+        """Write the content of one file. Raises StorageError where git cannot, and what `output` raises."""
+        self._copy("cat-file", "blob", f"{commit}:{path}", output=output)
+
+    def write_diff(self, base: str, head: str, *, output: ByteSink) -> None:
+        """Write the changes from `base` to `head` as `diff` returns them. Raises as `write_file`."""
+        self._copy(*_DIFF, base, head, output=output)
 
     def write_tar(self, commit: str, *, prefix: str, output: ByteSink) -> None:
         """Write the tree of `commit` as a tar, all below `prefix`.

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from scaffolder.config import get_settings
 from scaffolder.errors import InvalidParametersError
 from scaffolder.json_schema import SchemaError, find_violations
+from scaffolder.operators.assets import GENERATED_PROJECT_READY, link_page, tell, with_outlet
 from scaffolder.operators.retries import RetryWhenAsked
 from scaffolder.operators.run import (
     DEFAULT_PROJECT,
@@ -92,7 +93,8 @@ class OpenGeneratedProjectOperator(BaseOperator):
 class FinishGeneratedProjectOperator(BaseOperator):
     """Set the generated project ``ready`` or ``failed``, whatever happened. Fails where a step did.
 
-    Where the run has failed, exports that are to be rolled back are.
+    Where the run has failed, exports that are to be rolled back are. Success updates the asset
+    ``scaffolder_generated_project_ready``.
 
     :param step_ids: the tasks that must have succeeded or been skipped; all that come right before by default.
     :param scaffolder_conn_id: the connection of the records' database.
@@ -104,7 +106,7 @@ class FinishGeneratedProjectOperator(BaseOperator):
         self, *, step_ids: Sequence[str] = (), scaffolder_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any
     ) -> None:
         defaults: dict[str, Any] = {"trigger_rule": "all_done", "retry_policy": RetryWhenAsked()}
-        super().__init__(**(defaults | kwargs))
+        super().__init__(**with_outlet(defaults | kwargs, GENERATED_PROJECT_READY))
         self.step_ids = tuple(step_ids)
         self.scaffolder_conn_id = scaffolder_conn_id
 
@@ -131,6 +133,17 @@ class FinishGeneratedProjectOperator(BaseOperator):
             # A failed run whose steps were mended by hand and whose finaliser was cleared goes on.
             find_or_open(records, identity, project="", name="", writes_files=False)
             records.mark_ready(generated_project.id, retention_days=get_settings().generated_projects_retention_days)
+            ready = records.get_generated_project(generated_project.id)
+        tell(
+            context,
+            GENERATED_PROJECT_READY,
+            generated_project_id=str(ready.id),
+            project=ready.project,
+            name=ready.name,
+            workflow=ready.workflow,
+            head_commit=ready.head_commit,
+            url=link_page(ready.project, ready.id),
+        )
         self.log.info("Generated project %s is ready", generated_project.id)
         return {"generated_project_id": str(generated_project.id), "status": "ready"}
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.bases.xcom import BaseXCom
-from airflow.sdk.configuration import conf
+
+from scaffolder.operators.assets import link_archive
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -25,6 +25,5 @@ class RepositoryLink(BaseOperatorLink):
         if not isinstance(output, dict):
             return ""
         if output.get("archive_path"):
-            base = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
-            return f"{base}/scaffolder/api/v1/exports/{output['export_id']}/archive"
+            return link_archive(output["project"], output["generated_project_id"], output["export_id"])
         return str(output.get("url") or "")

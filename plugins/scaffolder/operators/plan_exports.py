@@ -54,7 +54,7 @@ class PlanExportsOperator(BaseOperator):
             failing_at_once(),
             ProjectRecordsHook(self.scaffolder_conn_id).open(actor=identity.triggered_by) as records,
         ):
-            find_exportable(records, self.generated_project_id, username=identity.triggered_by)
+            find_exportable(records, self.generated_project_id, run=identity)
             plan = plan_exports(context["params"].get(self.exports_param), settings=get_settings())
         self.log.info("%s export(s) of generated project %s", len(plan), self.generated_project_id)
         return plan
@@ -65,16 +65,16 @@ def plan_exports(entries: Any, *, settings: Settings) -> list[dict[str, Any]]:
     if not isinstance(entries, list) or not entries:
         raise InvalidParametersError(f"exports is {entries!r}; accepted is a list of {{target, connection, options}}")
     plan: list[dict[str, Any]] = []
-    problems: list[str] = []
+    problems: dict[str, str] = {}
     for index, entry in enumerate(entries):
         try:
             plan.append(_plan_export(entry, settings=settings))
         except ScaffolderError as error:
-            problems.append(f"exports[{index}]: {error}")
+            problems[f"/exports/{index}"] = f"exports[{index}]: {error}"
     if len({str(one) for one in plan}) < len(plan):
-        problems.append("two exports are the same; accepted is each one once")
+        problems["/exports"] = "two exports are the same; accepted is each one once"
     if problems:
-        raise InvalidParametersError("; ".join(problems))
+        raise InvalidParametersError("; ".join(problems.values()), pointers=problems)
     return plan
 
 

@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from scaffolder.errors import ExportRejectedError, HostWaitError
+from scaffolder.operators.assets import REPOSITORY_EXPORTED, link_archive, tell, with_outlet
 from scaffolder.operators.links import RepositoryLink
 from scaffolder.operators.names import SHARED_FIELDS
-from scaffolder.operators.run import find_exportable
+from scaffolder.operators.run import find_exportable, read_identity
 from scaffolder.operators.step import Step, StepOperator
 
 if TYPE_CHECKING:
@@ -23,8 +24,12 @@ if TYPE_CHECKING:
 class RepoCreationOperator(StepOperator):
     """Export the generated project's head commit.
 
+    Success updates the asset ``scaffolder_repository_exported``; a mapped task has to be given it as one of its
+    ``outlets``, for Airflow asks no others of it.
+
     The intent is recorded before anything is made, and a retry finds what an earlier try has made. XCom gets
-    ``{"export_id", "target", "url", "commit", "exported_commit", "archive_path", "archive_sha256", "result"}``.
+    ``{"export_id", "generated_project_id", "project", "target",
+    "url", "commit", "exported_commit", "archive_path", "archive_sha256", "result"}``.
 
     :param target: ``archive``, ``git``, ``github``, ``gitlab``, or one that another package offers. (templated)
     :param target_conn_id: the target's connection: of type ``git_remote``, ``github`` or ``gitlab``. (templated)
@@ -60,7 +65,7 @@ class RepoCreationOperator(StepOperator):
         generated_project_id: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**with_outlet(kwargs, REPOSITORY_EXPORTED))
         self.target = target
         self.target_conn_id = target_conn_id
         self.options = options or {}
@@ -72,7 +77,7 @@ class RepoCreationOperator(StepOperator):
         """See the base class."""
         if self.generated_project_id is None:
             return super().find_generated_project(records, identity)
-        return find_exportable(records, self.generated_project_id, username=identity.triggered_by)
+        return find_exportable(records, self.generated_project_id, run=identity)
 
     def execute_step(self, step: Step, context: Context) -> dict[str, Any]:
         """Export. See `scaffolder.exports.service.export_generated_project` for errors and idempotency."""
@@ -105,14 +110,29 @@ class RepoCreationOperator(StepOperator):
                 connection_id=str(conn_id) if conn_id else None,
                 identity=self._get_identity(step, context),
                 rollback=self.rollback,
+                run=read_identity(context),
                 read_secret=read_secret,
                 settings=step.settings,
             )
         except HostWaitError as error:
             self._wait(error, step, waited_seconds=waited_seconds)
         self.log.info("Exported commit %s to %s", export.exported_commit or export.commit, export.url)
+        tell(
+            context,
+            REPOSITORY_EXPORTED,
+            export_id=str(export.id),
+            generated_project_id=str(export.generated_project_id),
+            project=step.generated_project.project,
+            target=export.target,
+            commit=export.exported_commit or export.commit,
+            url=link_archive(step.generated_project.project, export.generated_project_id, export.id)
+            if export.archive_path
+            else export.url,
+        )
         return {
             "export_id": str(export.id),
+            "generated_project_id": str(export.generated_project_id),
+            "project": step.generated_project.project,
             "target": export.target,
             "url": export.url,
             "commit": export.commit,

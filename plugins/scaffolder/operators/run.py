@@ -6,8 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid5
 
-from scaffolder.errors import ExportConflictError, InvalidParametersError, RecordNotFoundError
-from scaffolder.records.membership import check_may_generate, may_read
+from scaffolder.config import get_settings
+from scaffolder.errors import ExportConflictError, InvalidParametersError, PermissionDeniedError
+from scaffolder.records.membership import check_may_export, check_may_generate
 from scaffolder.records.models import GeneratedProject, GeneratedProjectStatus, RunIdentity
 from scaffolder.records.store import ProjectRecords
 
@@ -33,9 +34,9 @@ def read_identity(context: Context) -> RunIdentity:
     )
 
 
-def get_generated_project_id(run: RunIdentity) -> UUID:
+def get_generated_project_id(dag_id: str, run_id: str) -> UUID:
     """Return the id of a run's generated project; it follows from the run, so that the same run is the same project."""
-    return uuid5(_NAMESPACE, f"{run.dag_id}\n{run.run_id}")
+    return uuid5(_NAMESPACE, f"{dag_id}\n{run_id}")
 
 
 def open_generated_project(
@@ -50,15 +51,29 @@ def open_generated_project(
     """Record the run's generated project, or take up the one of an earlier try, and set it ``generating``.
 
     Raises InvalidParametersError for a name or project that cannot be one, and PermissionDeniedError where the
-    triggering user may not generate into `project`.
+    triggering user may not generate into `project`, unless the API has let that user in for this run.
     """
     if flaw := find_slug_flaw(project):
         raise InvalidParametersError(f"project {flaw}")
     if flaw := find_name_flaw(name):
         raise InvalidParametersError(f"name {flaw}")
-    check_may_generate(records, project, username=run.triggered_by)
-    return records.open_generated_project(
-        get_generated_project_id(run), project=project, name=name, workflow=workflow, params=params, run=run
+    key = get_generated_project_id(run.dag_id, run.run_id)
+    found = records.find_generated_project(run.dag_id, run.run_id)
+    if found is not None and found.project != project:
+        raise PermissionDeniedError(f"run {run.run_id!r} belongs to another project than {project!r}")
+    if not _is_let_in(records, run, key):
+        check_may_generate(records, project, username=run.triggered_by)
+    return records.open_generated_project(key, project=project, name=name, workflow=workflow, params=params, run=run)
+
+
+def _is_let_in(records: ProjectRecords, run: RunIdentity, generated_project_id: UUID) -> bool:
+    """Say whether membership is not asked after: of administrators, and of those whom the API has let in."""
+    administrators = {name.strip() for name in get_settings().administrators.split(",")} - {""}
+    return run.triggered_by in administrators or records.requested_runs.is_granted(
+        dag_id=run.dag_id,
+        run_id=run.run_id,
+        username=run.triggered_by,
+        generated_project_id=generated_project_id,
     )
 
 
@@ -79,8 +94,8 @@ def find_or_open(
     )
 
 
-def find_exportable(records: ProjectRecords, generated_project_id: str, *, username: str | None) -> GeneratedProject:
-    """Return a generated project of any run that is ready and that `username` may export.
+def find_exportable(records: ProjectRecords, generated_project_id: str, *, run: RunIdentity) -> GeneratedProject:
+    """Return a generated project of any run that is ready and that the user who triggered `run` may export.
 
     Raises InvalidParametersError, RecordNotFoundError, PermissionDeniedError and ExportConflictError (not ready).
     """
@@ -91,10 +106,10 @@ def find_exportable(records: ProjectRecords, generated_project_id: str, *, usern
             f"generated project {generated_project_id!r}; accepted is the id (a UUID) of one that is ready"
         ) from None
     found = records.get_generated_project(key)
-    if not may_read(records, found.project, username=username):
+    if not _is_let_in(records, run, key):
         # To others it is not there.
-        raise RecordNotFoundError(f"there is no generated project {str(key)!r}")
-    check_may_generate(records, found.project, username=username)
+        missing = f"there is no generated project {str(key)!r}"
+        check_may_export(records, found.project, username=run.triggered_by, missing=missing)
     if found.status is not GeneratedProjectStatus.READY:
         raise ExportConflictError(
             f"generated project {found.id} is {found.status.value!r}; accepted is one that is 'ready'"

@@ -28,17 +28,25 @@ from scaffolder.records.models import (
     ExportStatus,
     GeneratedProject,
     GeneratedProjectStatus,
+    MemberRole,
+    Project,
+    ProjectAccess,
+    ProjectMember,
     RepositoryExport,
+    Visibility,
 )
 
 Row = TypeVar("Row")
 
-# The column of each kind of record that is an enumeration.
-_ENUMS: dict[type, tuple[str, type]] = {
-    GeneratedProject: ("status", GeneratedProjectStatus),
-    AgentCall: ("status", AgentCallStatus),
-    AgentCircuit: ("state", CircuitState),
-    RepositoryExport: ("status", ExportStatus),
+# The columns of each kind of record that are enumerations.
+_ENUMS: dict[type, dict[str, type]] = {
+    Project: {"visibility": Visibility},
+    ProjectMember: {"role": MemberRole},
+    ProjectAccess: {"visibility": Visibility, "role": MemberRole},
+    GeneratedProject: {"status": GeneratedProjectStatus, "export_status": ExportStatus},
+    AgentCall: {"status": AgentCallStatus},
+    AgentCircuit: {"state": CircuitState},
+    RepositoryExport: {"status": ExportStatus},
 }
 
 
@@ -104,12 +112,25 @@ def as_text(text: str) -> str:
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
+def make_record(kind: type[Row], columns: dict[str, Any]) -> Row:
+    """Return a row of a statement as the record it is."""
+    record: Row = _factory(kind)(**columns)
+    return record
+
+
 def _factory(kind: type[Row]) -> Any:
     if kind not in _ENUMS:
         return kind
-    column, enum = _ENUMS[kind]
+    enums = _ENUMS[kind]
     make: Any = kind
-    return lambda **columns: make(**(columns | {column: enum(columns[column])}))
+
+    def make_with_enums(**columns: Any) -> Any:
+        for column, enum in enums.items():
+            if columns[column] is not None:
+                columns[column] = enum(columns[column])
+        return make(**columns)
+
+    return make_with_enums
 
 
 def dump_json(data: Any) -> str:

@@ -36,10 +36,12 @@ class ExportRecords(RecordsAccess):
         connection: str | None = None,
         location: str | None = None,
         rollback: bool = False,
+        dag_id: str | None = None,
+        run_id: str | None = None,
     ) -> RepositoryExport:
         """Record that an export is about to be made, before anything is. The same key again returns the first.
 
-        `rollback` is what the newest call says.
+        `rollback` and the run, with its `step_id`, are what the newest call says.
         """
         self._execute(
             statements.INSERT_EXPORT,
@@ -52,6 +54,8 @@ class ExportRecords(RecordsAccess):
                 "location": location,
                 "options": as_json(options),
                 "rollback": rollback,
+                "dag_id": dag_id,
+                "run_id": run_id,
                 "idempotency_key": idempotency_key,
                 "commit": commit,
             },

@@ -65,6 +65,62 @@ class MemberRole(StrEnum):
     OWNER = "owner"
 
 
+class Visibility(StrEnum):
+    """Who sees a project: ``open`` lets all read and generate, ``public`` all read, ``private`` its members alone."""
+
+    OPEN = "open"
+    PUBLIC = "public"
+    PRIVATE = "private"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """What members belong to. `slug` names it for good; `generated_count` leaves deleted ones out."""
+
+    slug: str
+    name: str
+    description: str
+    visibility: Visibility
+    generated_count: int
+    created_by: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectMember:
+    """One user's part in a project."""
+
+    username: str
+    role: MemberRole
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectAccess:
+    """What decides whether one user may do something to a project; `role` is None for those who are no members."""
+
+    project: str
+    visibility: Visibility
+    role: MemberRole | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestedRun:
+    """A DAG run that the API was asked for by `username`, kept before it was started.
+
+    `request_digest` (SHA-256) is that of the request: the same key with another one is a mistake.
+    """
+
+    key: str
+    dag_id: str
+    run_id: str
+    generated_project_id: UUID
+    username: str
+    request_digest: str
+    created_at: datetime
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunIdentity:
     """The DAG run a generated project belongs to. `run_at` (aware) dates its commits."""
@@ -77,7 +133,11 @@ class RunIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratedProject:
-    """The result of one workflow run."""
+    """The result of one workflow run.
+
+    While it is `held`, until `held_until` where that is set, retention leaves it alone. `export_count` counts exports
+    that have arrived, `export_status` is that of the one that changed last.
+    """
 
     id: UUID
     project: str
@@ -93,6 +153,12 @@ class GeneratedProject:
     size_bytes: int
     expires_at: datetime | None
     held: bool
+    hold_reason: str | None
+    held_by: str | None
+    held_until: datetime | None
+    export_count: int
+    export_status: ExportStatus | None
+    regenerated_from: UUID | None
     error: str | None
     created_by: str | None
     created_at: datetime
@@ -266,7 +332,8 @@ class RepositoryExport:
     it has, or was about to get; `created_remote` says that this export made it. `exported_commit` is what was pushed to
     `branch`: `commit` itself, or what was made of it (author, signature, place in somebody's repository). `steps_done`
     are the names of settings that were made there. `result` is what the exporter has to tell besides, as JSON.
-    `rollback` says that what it made goes again if its run fails.
+    `rollback` says that what it made goes again if its run fails. `dag_id` and `run_id` are the run that asked for it
+    last, `step_id` the task there.
     """
 
     id: UUID
@@ -292,16 +359,23 @@ class RepositoryExport:
     archive_path: str | None
     archive_sha256: str | None
     error: str | None
+    dag_id: str | None
+    run_id: str | None
     created_at: datetime
     updated_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened to a record; written by the database in the same transaction."""
+    """Something that happened to a record; written by the database in the same transaction.
+
+    `kind` is ``created``, ``status`` (`detail` is ``{"from", "to", "error"}``), ``changed`` (`detail` holds
+    ``{"from", "to"}`` for each column) or ``deleted``. `project` (slug) is set for projects and their members.
+    """
 
     id: int
     generated_project_id: UUID | None
+    project: str | None
     subject: str
     subject_id: str
     kind: str

@@ -1,4 +1,4 @@
-"""Every SQL statement of the package, named. The schema itself is in ``migrations``."""
+"""The SQL statements of what runs read and write, named. The schema itself is in ``migrations``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Final, LiteralString
 
 _GENERATED_PROJECT: Final = """
     g.id, p.slug AS project, g.name, g.workflow, g.dag_id, g.run_id, g.run_at, g.params, g.status, g.head_commit,
-    g.file_count, g.size_bytes, g.expires_at, g.held, g.error, g.created_by, g.created_at, g.updated_at
+    g.file_count, g.size_bytes, g.expires_at, g.held, g.hold_reason, g.held_by, g.held_until, g.export_count,
+    g.export_status, g.regenerated_from, g.error, g.created_by, g.created_at, g.updated_at
 """
 
 _AGENT_CALL: Final = """
@@ -41,26 +42,12 @@ _ENDPOINT: Final = """
 _EXPORT: Final = """
     id, generated_project_id, step_id, target, connection, location, options, status, idempotency_key, nonce, "commit",
     remote_name, remote_id, created_remote, exported_commit, branch, steps_done, result, rollback, url, archive_path,
-    archive_sha256, error, created_at, updated_at
+    archive_sha256, error, dag_id, run_id, created_at, updated_at
 """
 
 INSERT_PROJECT: Final[LiteralString] = """
 INSERT INTO project (slug, name, created_by) VALUES (%(slug)s, %(slug)s, %(created_by)s)
 ON CONFLICT (slug) DO NOTHING
-"""
-
-SELECT_PROJECT_ID: Final[LiteralString] = "SELECT id FROM project WHERE slug = %(slug)s"
-
-INSERT_MEMBER: Final[LiteralString] = """
-INSERT INTO project_member (project_id, username, role)
-SELECT id, %(username)s, %(role)s FROM project WHERE slug = %(slug)s
-ON CONFLICT (project_id, username) DO UPDATE SET role = excluded.role
-"""
-
-SELECT_MEMBERSHIP: Final[LiteralString] = """
-SELECT count(m.username) AS members, max(m.role) FILTER (WHERE m.username = %(username)s) AS role
-FROM project p LEFT JOIN project_member m ON m.project_id = p.id
-WHERE p.slug = %(slug)s
 """
 
 INSERT_GENERATED_PROJECT: Final[LiteralString] = """
@@ -108,11 +95,14 @@ FAIL_OPEN_AGENT_CALLS: Final[LiteralString] = """
 UPDATE agent_call
 SET status = 'failed', error = 'its task was killed', in_doubt = false, is_settled = status = 'waiting'
 WHERE generated_project_id = %(id)s AND status IN ('pending', 'waiting')
+    AND EXISTS (SELECT FROM generated_project WHERE id = %(id)s AND status IN ('pending', 'generating'))
 """
 
+# Exports are locked before their generated project, here as by their triggers.
 FAIL_OPEN_EXPORTS: Final[LiteralString] = """
 UPDATE repository_export SET status = 'failed', error = 'its task was killed'
 WHERE generated_project_id = %(id)s AND status IN ('pending', 'exporting')
+    AND EXISTS (SELECT FROM generated_project WHERE id = %(id)s AND status IN ('pending', 'generating'))
 """
 
 UPDATE_HEAD: Final[LiteralString] = """
@@ -290,13 +280,16 @@ RETURNING {_CIRCUIT}
 
 INSERT_EXPORT: Final[LiteralString] = """
 INSERT INTO repository_export
-    (id, generated_project_id, step_id, target, connection, location, options, rollback, idempotency_key, "commit")
+    (id, generated_project_id, dag_id, run_id, step_id, target, connection, location, options, rollback,
+    idempotency_key, "commit")
 VALUES (
-    %(id)s, %(generated_project_id)s, %(step_id)s, %(target)s, %(connection)s, %(location)s, %(options)s, %(rollback)s,
-    %(idempotency_key)s, %(commit)s
+    %(id)s, %(generated_project_id)s, %(dag_id)s, %(run_id)s, %(step_id)s, %(target)s, %(connection)s, %(location)s,
+    %(options)s, %(rollback)s, %(idempotency_key)s, %(commit)s
 )
-ON CONFLICT (idempotency_key) DO UPDATE SET rollback = excluded.rollback
-WHERE repository_export.rollback <> excluded.rollback
+ON CONFLICT (idempotency_key) DO UPDATE
+SET rollback = excluded.rollback, dag_id = excluded.dag_id, run_id = excluded.run_id, step_id = excluded.step_id
+WHERE (repository_export.rollback, repository_export.dag_id, repository_export.run_id, repository_export.step_id)
+    IS DISTINCT FROM (excluded.rollback, excluded.dag_id, excluded.run_id, excluded.step_id)
 """
 
 SELECT_EXPORT_BY_KEY: Final[LiteralString] = f"""
@@ -415,7 +408,7 @@ ON CONFLICT (account) DO UPDATE SET blocked_until = greatest(h.blocked_until, ex
 """
 
 SELECT_EVENTS: Final[LiteralString] = """
-SELECT id, generated_project_id, subject, subject_id, kind, detail, actor, "at" FROM event
+SELECT id, generated_project_id, project, subject, subject_id, kind, detail, actor, "at" FROM event
 WHERE generated_project_id = %(id)s ORDER BY id
 """
 

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 from uuid import UUID
 
 from psycopg.rows import dict_row
 
-from scaffolder.errors import RecordNotFoundError
-from scaffolder.records import statements
+from scaffolder.errors import RecordNotFoundError, StatusTransitionError
+from scaffolder.records import project_statements, statements
 from scaffolder.records.access import RecordsAccess, as_json, as_text, translated_errors
 from scaffolder.records.agent_calls import AgentCallRecords
 from scaffolder.records.endpoints import EndpointRecords
 from scaffolder.records.exports import ExportRecords
+from scaffolder.records.listing import RecordListing
 from scaffolder.records.models import (
     Event,
     FileChange,
     FileDifference,
     GeneratedProject,
-    MemberRole,
     ProjectCommit,
     ProjectFile,
     RunIdentity,
 )
+from scaffolder.records.notifications import NotificationRecords
+from scaffolder.records.projects import ProjectRegister
+from scaffolder.records.requested_runs import RequestedRunRecords
 
 _SHORT_COMMIT = 4  # git's own shortest abbreviation
 
@@ -50,24 +54,29 @@ class ProjectRecords(RecordsAccess):
         """Where generated projects were put, over the same connection."""
         return ExportRecords(self._connection)
 
+    @cached_property
+    def projects(self) -> ProjectRegister:
+        """Projects and their members, over the same connection."""
+        return ProjectRegister(self._connection)
+
+    @cached_property
+    def requested_runs(self) -> RequestedRunRecords:
+        """Runs that the API was asked for, over the same connection."""
+        return RequestedRunRecords(self._connection)
+
+    @cached_property
+    def notifications(self) -> NotificationRecords:
+        """Who was told of what happened, over the same connection."""
+        return NotificationRecords(self._connection)
+
+    @cached_property
+    def listing(self) -> RecordListing:
+        """Lists of records in pages, over the same connection."""
+        return RecordListing(self._connection)
+
     def set_actor(self, username: str | None) -> None:
         """Name who causes the events that this connection writes from here on."""
         self._execute(statements.SET_ACTOR, {"actor": username or ""})
-
-    # Projects and members
-
-    def add_member(self, project: str, *, username: str, role: MemberRole) -> None:
-        """Make `username` a member of `project` (slug), which is created where it is not there."""
-        with self.transaction():
-            self._execute(statements.INSERT_PROJECT, {"slug": project, "created_by": username})
-            self._execute(statements.INSERT_MEMBER, {"slug": project, "username": username, "role": role.value})
-
-    def get_membership(self, project: str, *, username: str | None) -> tuple[int, MemberRole | None]:
-        """Return how many members `project` has, and the role of `username` in it."""
-        row = self._fetch_one(statements.SELECT_MEMBERSHIP, {"slug": project, "username": username})
-        if row is None or not row["members"]:
-            return 0, None
-        return row["members"], MemberRole(row["role"]) if row["role"] else None
 
     # Generated projects
 
@@ -102,6 +111,7 @@ class ProjectRecords(RecordsAccess):
             found = self.find_generated_project(run.dag_id, run.run_id)
             if found is None:
                 raise RecordNotFoundError(f"the project {project!r} went away while {run.run_id!r} began")
+            self.requested_runs.set_run_date(found.id, run.run_at)
             self._execute(statements.UPDATE_TO_GENERATING, {"id": found.id})
             return self.get_generated_project(found.id)
 
@@ -124,24 +134,25 @@ class ProjectRecords(RecordsAccess):
         )
         return found[0] if found else None
 
-    def mark_ready(self, generated_project_id: UUID, *, retention_days: int) -> None:
-        """Finish a generated project; it expires `retention_days` from now, by the database's clock."""
+    def mark_ready(self, generated_project_id: UUID, *, retention_days: int) -> bool:
+        """Finish a generated project; it expires `retention_days` from now, by the database's clock.
+
+        Return whether it was not ready before.
+        """
         with self.transaction():
+            self._settle(generated_project_id)
             values = {"id": generated_project_id, "retention_days": retention_days}
-            if self._execute(statements.UPDATE_TO_READY, values):
-                self._settle(generated_project_id)
+            return self._execute(statements.UPDATE_TO_READY, values) > 0
 
     def mark_failed(self, generated_project_id: UUID, *, error: str) -> bool:
         """Set ``failed`` where it is still under way. The first recorded error stays. Return whether it was."""
         with self.transaction():
+            self._settle(generated_project_id)
             values = {"id": generated_project_id, "error": as_text(error)}
-            was_under_way = self._execute(statements.UPDATE_TO_FAILED, values) > 0
-            if was_under_way:
-                self._settle(generated_project_id)
-        return was_under_way
+            return self._execute(statements.UPDATE_TO_FAILED, values) > 0
 
     def _settle(self, generated_project_id: UUID) -> None:
-        """Fail the calls and exports that a killed task left open: the run is over, nobody completes them."""
+        """Fail the calls and exports that a killed task of a run that now ends left open: nobody completes them."""
         self._execute(statements.FAIL_OPEN_AGENT_CALLS, {"id": generated_project_id})
         self._execute(statements.FAIL_OPEN_EXPORTS, {"id": generated_project_id})
 
@@ -152,6 +163,30 @@ class ProjectRecords(RecordsAccess):
     def record_error(self, generated_project_id: UUID, *, error: str) -> None:
         """Keep the last error of a generated project that is under way."""
         self._execute(statements.UPDATE_ERROR, {"id": generated_project_id, "error": as_text(error)})
+
+    def hold(self, generated_project_id: UUID, *, reason: str, username: str, until: datetime | None) -> None:
+        """Keep retention away, until `until` (aware) where that is given. Raises StatusTransitionError (gone)."""
+        values = {"id": generated_project_id, "reason": as_text(reason), "username": username, "until": until}
+        if not self._execute(project_statements.HOLD, values):
+            raise StatusTransitionError(
+                f"generated project {generated_project_id} has expired; accepted is one that has not"
+            )
+
+    def release(self, generated_project_id: UUID) -> None:
+        """Let retention have it again."""
+        self._execute(project_statements.RELEASE, {"id": generated_project_id})
+
+    def mark_expired(self, generated_project_id: UUID) -> None:
+        """Set ``expired``: nothing begins on it any more. Raises StatusTransitionError (held, live, exporting)."""
+        self._execute(project_statements.UPDATE_TO_EXPIRED, {"id": generated_project_id})
+
+    def mark_deleted(self, generated_project_id: UUID) -> None:
+        """Drop the rows of files and agent calls and set ``deleted``; the record itself, exports and events stay."""
+        with self.transaction():
+            values = {"id": generated_project_id}
+            self._execute(project_statements.DELETE_COMMITS, values)
+            self._execute(project_statements.DELETE_AGENT_CALLS, values)
+            self._execute(project_statements.UPDATE_TO_DELETED, values)
 
     # Commits and files
 
@@ -234,6 +269,14 @@ class ProjectRecords(RecordsAccess):
     def list_events(self, generated_project_id: UUID) -> list[Event]:
         """Return what happened to one generated project, oldest first."""
         return self._rows(Event, statements.SELECT_EVENTS, {"id": generated_project_id})
+
+    def list_new_events(self, generated_project_id: UUID, *, last: int, settling_seconds: int) -> list[Event]:
+        """Return events with an id above `last`, and those of the last `settling_seconds` again, oldest first.
+
+        Transactions may end in another order than ids were given in.
+        """
+        values = {"id": generated_project_id, "last": last, "seconds": settling_seconds}
+        return self._rows(Event, project_statements.SELECT_NEW_EVENTS, values)
 
 
 def _columns(file: ProjectFile | None) -> tuple[Any, ...]:

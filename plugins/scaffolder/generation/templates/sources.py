@@ -71,6 +71,11 @@ def open_template(location: str, *, settings: Settings) -> Template:
     return _load_directory(directory, name=directory.name, settings=settings)
 
 
+def list_templates(settings: Settings) -> list[str]:
+    """Return the names of the templates in the templates directory; some may not be sound."""
+    return sorted({path.parent.name for name in _KINDS for path in settings.templates_dir.glob(f"*/{name}")})
+
+
 def find_kind(directory: Path) -> str:
     """Return the kind of template in `directory`: native, copier or cookiecutter. Raises TemplateError."""
     for name, kind in _KINDS.items():
@@ -84,7 +89,7 @@ def find_kind(directory: Path) -> str:
 def _load_local(reference: LocalReference, *, settings: Settings) -> Template:
     directory = settings.templates_dir / reference.name
     if not any((directory / name).is_file() for name in _KINDS):
-        known = sorted({path.parent.name for name in _KINDS for path in settings.templates_dir.glob(f"*/{name}")})
+        known = list_templates(settings)
         raise TemplateError(f"there is no template {reference.name!r} in {settings.templates_dir}; there are {known}")
     return _load_directory(directory, name=reference.name, settings=settings)
 

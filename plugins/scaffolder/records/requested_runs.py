@@ -1,0 +1,83 @@
+"""Runs that the API was asked for: recorded before they are started, so that asking twice starts one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from scaffolder.errors import IdempotencyKeyError, RecordNotFoundError
+from scaffolder.records import project_statements as statements
+from scaffolder.records.access import RecordsAccess, as_json
+from scaffolder.records.models import RequestedRun
+
+
+class RequestedRunRecords(RecordsAccess):
+    """Requested runs, over one open connection."""
+
+    def request(self, run: Mapping[str, Any]) -> RequestedRun:
+        """Record a run: ``key, dag_id, run_id, generated_project_id, username, request_digest``.
+
+        The same key again returns the first. Raises IdempotencyKeyError where that was another request.
+        """
+        self._execute(statements.INSERT_REQUESTED_RUN, dict(run))
+        return self._find(run)
+
+    def request_generation(
+        self,
+        run: Mapping[str, Any],
+        *,
+        project: str,
+        name: str,
+        workflow: str,
+        params: dict[str, Any],
+        regenerated_from: UUID | None = None,
+    ) -> RequestedRun:
+        """Record a run, as `request` does, together with the generated project that it will make, ``pending``."""
+        with self.transaction():
+            self._execute(statements.LOCK_KEY, {"key": run["key"]})
+            known = self._rows(RequestedRun, statements.SELECT_REQUESTED_RUN, {"key": run["key"]})
+            if not known:
+                values = {
+                    "id": run["generated_project_id"],
+                    "slug": project,
+                    "name": name,
+                    "workflow": workflow,
+                    "dag_id": run["dag_id"],
+                    "run_id": run["run_id"],
+                    "params": as_json(params),
+                    "created_by": run["username"],
+                    "regenerated_from": regenerated_from,
+                }
+                if not self._execute(statements.INSERT_REQUESTED_PROJECT, values):
+                    raise RecordNotFoundError(f"there is no project {project!r}")
+                self._execute(statements.INSERT_REQUESTED_RUN, dict(run))
+            return self._find(run)
+
+    def withdraw(self, run: RequestedRun) -> None:
+        """Forget a run that could not be started, and a generated project that was to come of it."""
+        with self.transaction():
+            self._execute(statements.DELETE_REQUESTED_RUN, {"key": run.key})
+            self._execute(statements.DELETE_REQUESTED_PROJECT, {"id": run.generated_project_id})
+
+    def is_granted(self, *, dag_id: str, run_id: str, username: str | None, generated_project_id: UUID) -> bool:
+        """Say whether the API has let `username` in for this run and generated project."""
+        values = {
+            "dag_id": dag_id,
+            "run_id": run_id,
+            "username": username,
+            "generated_project_id": generated_project_id,
+        }
+        row = self._fetch_one(statements.SELECT_GRANT, values)
+        return bool(row and row["granted"])
+
+    def set_run_date(self, generated_project_id: UUID, run_at: datetime) -> None:
+        """Keep the date of the run that has begun; it dates the commits."""
+        self._execute(statements.UPDATE_RUN_DATE, {"id": generated_project_id, "run_at": run_at})
+
+    def _find(self, run: Mapping[str, Any]) -> RequestedRun:
+        found = self._rows(RequestedRun, statements.SELECT_REQUESTED_RUN, {"key": run["key"]})[0]
+        if found.request_digest != run["request_digest"]:
+            raise IdempotencyKeyError("the Idempotency-Key was used for another request; accepted is a new one")
+        return found
