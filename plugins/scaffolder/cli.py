@@ -12,7 +12,7 @@ from uuid import UUID
 
 import typer
 
-from scaffolder import discover_commands, template_commands
+from scaffolder import discover_commands, permission_commands, template_commands
 from scaffolder.errors import InvalidParametersError, RecordNotFoundError, ScaffolderError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ app = typer.Typer(
 db = typer.Typer(help="The records' database (connection scaffolder_db).", no_args_is_help=True)
 app.add_typer(db, name="db")
 app.add_typer(template_commands.template_app, name="template")
+app.add_typer(permission_commands.permissions_app, name="permissions")
 app.command("render")(template_commands.render)
 app.command("discover")(discover_commands.discover)
 

@@ -207,6 +207,18 @@ with DAG("mapped", schedule=None):
     first >> second >> third
 """
 
+# A DAG of somebody who wants to hear of what is ready and exported.
+HEARING_DAG = """
+from airflow.sdk import DAG, task
+from scaffolder.operators.assets import GENERATED_PROJECT_READY, REPOSITORY_EXPORTED
+
+with DAG("hearing", schedule=(GENERATED_PROJECT_READY | REPOSITORY_EXPORTED)):
+    @task
+    def hear(triggering_asset_events=None):
+        return [event.extra | {"asset": asset.name} for asset, events in triggering_asset_events.items() for event in events]
+    hear()
+"""
+
 # One of our own that extends another, one for Copier (from git) and two for Cookiecutter.
 TEMPLATES = {
     "house/template.yaml": 'name: house\nversion: "2"\nvalues: {properties: {owner: {default: platform}}}\n',
@@ -325,6 +337,7 @@ def live() -> Iterator[Live]:
     shutil.copytree(CHECKOUT / "dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(CHECKOUT / "examples" / "own_dag.py", dags)
     (dags / "mapped.py").write_text(MAPPED_DAG)
+    (dags / "hearing.py").write_text(HEARING_DAG)
     git_root.mkdir()
     (root / "github").mkdir()
     _write_files(root / "templates", TEMPLATES)

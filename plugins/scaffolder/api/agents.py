@@ -3,49 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Final
+from typing import Annotated
 from urllib.parse import quote
 
-from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from fastapi.responses import HTMLResponse, Response
 
 from scaffolder.agents import documentation
-from scaffolder.errors import PermissionDeniedError
-from scaffolder.records.hook import ProjectRecordsHook
+from scaffolder.api.links import Root
+from scaffolder.api.permissions import MayUse
+from scaffolder.api.records import open_records
+from scaffolder.api.resources import Resource
 from scaffolder.records.models import Endpoint
 from scaffolder.records.store import ProjectRecords
 
-RESOURCE: Final = "Scaffolder"
-"""What an auth manager knows the pages by, as a custom view."""
 
-
-def check_may_read(user: GetUserDep) -> None:
-    """Raise PermissionDeniedError where the user may not read our pages."""
-    allowed = get_auth_manager().is_authorized_custom_view(method="GET", resource_name=RESOURCE, user=user)
-    if not allowed:
-        raise PermissionDeniedError(
-            f"user {user.get_name()!r} may not read the pages of agents; what is needed is the permission to read the "
-            f"custom view {RESOURCE!r}"
-        )
-
-
-def open_records() -> Iterator[ProjectRecords]:
+def lend_records() -> Iterator[ProjectRecords]:
     """Yield the records for one request."""
-    with ProjectRecordsHook().open() as records:
+    with open_records() as records:
         yield records
 
 
-def find_root(request: Request) -> str:
-    """Return the path that Airflow has mounted our app at, for links."""
-    root: str = request.scope.get("root_path", "")
-    return root
-
-
-router = APIRouter(prefix="/agents", tags=["agents"], dependencies=[Depends(check_may_read)])
-Records = Annotated[ProjectRecords, Depends(open_records)]
-Root = Annotated[str, Depends(find_root)]
+router = APIRouter(prefix="/agents", tags=["agents"], dependencies=[Depends(MayUse(Resource.CATALOGUE))])
+Records = Annotated[ProjectRecords, Depends(lend_records)]
 
 
 @router.get("", response_class=HTMLResponse)

@@ -2,51 +2,42 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Final
-
 from airflow.api_fastapi.core_api.security import get_user
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from scaffolder import errors
-from scaffolder.api import agents, exports
+import scaffolder
+from scaffolder.api import agents, problems
+from scaffolder.api.links import PREFIX
+from scaffolder.api.requests import BodyLimit, KnownQuery
+from scaffolder.api.routes import catalogue, events, exports, files, generated, projects
 
-log = logging.getLogger(__name__)
-
-_STATUSES: Final[tuple[tuple[type[errors.ScaffolderError], int], ...]] = (
-    (errors.RecordNotFoundError, 404),
-    (errors.PermissionDeniedError, 403),
-    (errors.ExportConflictError, 409),
-    (errors.RecordsUnavailableError, 503),
-    (errors.SchemaVersionError, 503),
-    (errors.SettingsError, 500),
-    (errors.PermanentError, 422),
-    (errors.ScaffolderError, 502),
-)
+ROUTERS = (projects.router, generated.router, files.router, exports.router, events.router, catalogue.router)
 
 
 def create_app() -> FastAPI:
-    """Return the app. Its own documentation pages are off: they would be open to everyone."""
+    """Return the app. FastAPI's own documentation routes are off: they would be open to everyone."""
     app = FastAPI(
         title="Scaffolder",
-        dependencies=[Depends(get_user)],
+        version=scaffolder.__version__,
+        description="Projects, what was generated for them and how, and where it went. Errors are "
+        "`application/problem+json` (RFC 9457); lists continue after `next_cursor`; state changes need the token in "
+        "the `Authorization` header.",
+        dependencies=[Depends(get_user), Depends(KnownQuery())],
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
     )
-    app.include_router(exports.router, prefix="/api/v1")
-    app.include_router(agents.router)
-    app.add_exception_handler(errors.ScaffolderError, answer_problem)
+    for router in ROUTERS:
+        app.include_router(router, prefix=PREFIX)
+
+    @app.get(f"{PREFIX}/openapi.json", include_in_schema=False)
+    def describe(request: Request) -> JSONResponse:
+        """Send the OpenAPI description of the API."""
+        root = request.scope.get("root_path", "")
+        return JSONResponse(app.openapi() | {"servers": [{"url": root or "/"}]})
+
+    app.include_router(agents.router, include_in_schema=False)
+    problems.install(app)
+    app.add_middleware(BodyLimit)
     return app
-
-
-def answer_problem(_: Request, error: Exception) -> JSONResponse:
-    """Answer an error of the package as ``application/problem+json`` (RFC 9457)."""
-    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
-    if status >= 500:
-        log.error("A request failed: %s", error)
-    # What is wrong inside (hosts, users, settings) is for the log.
-    detail = str(error) if status < 500 else "The records cannot be read now; the API server's log says why"
-    problem = {"type": "about:blank", "title": type(error).__name__, "status": status, "detail": detail}
-    return JSONResponse(problem, status_code=status, media_type="application/problem+json")

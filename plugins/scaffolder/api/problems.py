@@ -1,0 +1,213 @@
+"""Errors as ``application/problem+json`` (RFC 9457), each kind with a type and a status that stay."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from scaffolder import errors
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+_TYPE_PREFIX: Final = "urn:scaffolder:problem:"
+
+# The first that fits.
+STATUSES: Final[tuple[tuple[type[errors.ScaffolderError], int], ...]] = (
+    (errors.RecordNotFoundError, 404),
+    (errors.PermissionDeniedError, 403),
+    (errors.ExportConflictError, 409),
+    (errors.RecordConflictError, 409),
+    (errors.StatusTransitionError, 409),
+    (errors.RecordsUnavailableError, 503),
+    (errors.AirflowUnavailableError, 503),
+    (errors.TooManyStreamsError, 503),
+    (errors.SchemaVersionError, 503),
+    (errors.StorageError, 500),
+    (errors.SettingsError, 500),
+    (errors.PermanentError, 422),
+    (errors.ScaffolderError, 502),
+)
+
+_OTHER_TYPES: Final[Mapping[int, str]] = {
+    400: "bad-request",
+    401: "not-authenticated",
+    403: "permission-denied",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "request-too-large",
+    416: "range-not-satisfiable",
+    422: "invalid-parameters",
+    500: "internal-error",
+}
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one part of a request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    detail: str = Field(description="What is wrong and what is accepted.")
+    pointer: str | None = Field(default=None, description="Where in the body, as a JSON Pointer (RFC 6901).")
+    parameter: str | None = Field(default=None, description="Or the parameter.")
+    location: str | None = Field(default=None, description="Where that parameter is: query, path or header.")
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:scaffolder:problem:record-not-found",
+                    "title": "Record not found",
+                    "status": 404,
+                    "detail": "there is no project 'payments'",
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="Names the kind of problem; stays.")
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem] | None = None
+
+
+def get_type(kind: type[errors.ScaffolderError]) -> str:
+    """Return the problem type of an error of the package."""
+    name = kind.__name__.removesuffix("Error")
+    return _TYPE_PREFIX + re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
+
+
+def list_types() -> dict[str, tuple[int, str]]:
+    """Return status and meaning of each problem type, for the documentation."""
+    found = {_TYPE_PREFIX + name: (status, HTTPStatus(status).phrase) for status, name in sorted(_OTHER_TYPES.items())}
+    for kind in _subclasses(errors.ScaffolderError):
+        meaning = (kind.__doc__ or "").strip().partition("\n")[0]
+        found[get_type(kind)] = (_get_status(kind), meaning)
+    return dict(sorted(found.items()))
+
+
+def describe_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI descriptions of the problems that a route may answer with."""
+    return {
+        status: {"model": Problem, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
+        for status in sorted({401, 403, 422, 500, 503, *statuses})
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Let `app` answer every error as a problem."""
+    app.add_exception_handler(errors.ScaffolderError, _answer_ours)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(Exception, _answer_unexpected)
+
+
+def answer(
+    status: int,
+    *,
+    problem_type: str,
+    title: str,
+    detail: str,
+    fields: Iterable[FieldProblem] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Return a problem as a response."""
+    content: dict[str, Any] = {"type": problem_type, "title": title, "status": status, "detail": detail}
+    if listing := [field.model_dump(exclude_none=True) for field in fields]:
+        content["errors"] = listing
+    return JSONResponse(content, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+
+
+def make_pointer(*path: str | int) -> str:
+    """Return the JSON Pointer (RFC 6901) to a place in a document."""
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
+
+
+def refuse(fields: Iterable[FieldProblem], *, status: int = 422) -> JSONResponse:
+    """Return the answer to a request of which some parts are wrong."""
+    listing = list(fields)
+    detail = "; ".join(f"{field.pointer or field.parameter or 'body'}: {field.detail}" for field in listing)
+    problem_type = _TYPE_PREFIX + _OTHER_TYPES[422]
+    return answer(status, problem_type=problem_type, title="Invalid parameters", detail=detail, fields=listing)
+
+
+def _answer_ours(_: Request, error: Exception) -> JSONResponse:
+    kind = type(error) if isinstance(error, errors.ScaffolderError) else errors.ScaffolderError
+    status = _get_status(kind)
+    if status >= 500:
+        log.error("A request failed: %s", error)
+    # What is wrong inside (hosts, users, settings) is for the log.
+    detail = str(error) if status < 500 else f"{(kind.__doc__ or '').strip()} The API server's log says more"
+    fields = _list_fields(error) if isinstance(error, errors.InvalidParametersError) else []
+    wait = getattr(error, "retry_after_seconds", None)
+    headers = {"Retry-After": str(max(1, round(wait or 1)))} if status == 503 else {}
+    title = get_type(kind).removeprefix(_TYPE_PREFIX).replace("-", " ").capitalize()
+    return answer(status, problem_type=get_type(kind), title=title, detail=detail, fields=fields, headers=headers)
+
+
+def _list_fields(error: errors.InvalidParametersError) -> list[FieldProblem]:
+    if error.parameter is not None:
+        return [FieldProblem(parameter=error.parameter, location="query", detail=str(error))]
+    return [FieldProblem(pointer=pointer, detail=sentence) for pointer, sentence in error.pointers.items()]
+
+
+def _answer_http(_: Request, error: Exception) -> JSONResponse:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = dict(getattr(error, "headers", None) or {})
+    if status == 401:
+        headers.setdefault("WWW-Authenticate", "Bearer")
+    name = _OTHER_TYPES.get(status, HTTPStatus(status).phrase.lower().replace(" ", "-"))
+    detail = str(getattr(error, "detail", "")) or HTTPStatus(status).phrase
+    title = name.replace("-", " ").capitalize()
+    return answer(status, problem_type=_TYPE_PREFIX + name, title=title, detail=detail, headers=headers)
+
+
+def _answer_invalid(_: Request, error: Exception) -> JSONResponse:
+    found = error.errors() if isinstance(error, RequestValidationError) else []
+    return refuse(_describe(one) for one in found)
+
+
+def _answer_unexpected(_: Request, __: Exception) -> JSONResponse:
+    # Starlette raises it again afterwards, so the log has it.
+    return answer(
+        500,
+        problem_type=_TYPE_PREFIX + _OTHER_TYPES[500],
+        title="Internal error",
+        detail="Something unexpected happened; the API server's log says what",
+    )
+
+
+def _describe(one: Mapping[str, Any]) -> FieldProblem:
+    location, *path = one.get("loc") or ("body",)
+    message = str(one.get("msg", "is not accepted")).removeprefix("Value error, ")
+    if one.get("type") == "extra_forbidden":
+        message = "is unknown"
+    if location == "body":
+        if one.get("type") == "json_invalid":
+            return FieldProblem(pointer="", detail="the body is not JSON")
+        return FieldProblem(pointer=make_pointer(*path), detail=message)
+    return FieldProblem(parameter=".".join(str(part) for part in path), location=str(location), detail=message)
+
+
+def _get_status(kind: type[errors.ScaffolderError]) -> int:
+    return next(status for ours, status in STATUSES if issubclass(kind, ours))
+
+
+def _subclasses(kind: type[errors.ScaffolderError]) -> Iterable[type[errors.ScaffolderError]]:
+    for sub in kind.__subclasses__():
+        yield sub
+        yield from _subclasses(sub)
