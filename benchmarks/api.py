@@ -99,9 +99,7 @@ def main() -> None:
         airflow.start()
         with psycopg.connect(airflow.records_url, autocommit=True) as connection:
             print("Filling the records")
-            connection.execute(
-                _FILL.format(projects=PROJECTS, generated=GENERATED, files=FILES_EACH)
-            )
+            connection.execute(_FILL.format(projects=PROJECTS, generated=GENERATED, files=FILES_EACH))
             key = _find_one(connection)
             airflow.rest.wait_for_dag(f"flow_{DAGS - 1}")
             figures = _measure_routes(airflow, key)

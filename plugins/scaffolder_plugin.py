@@ -23,12 +23,19 @@ class ScaffolderPlugin(AirflowPlugin):
     operator_extra_links = [RepositoryLink()]
     # Relative, as Airflow may itself be below a path.
     external_views = [
+        {"name": "Projects", "href": "scaffolder/projects", "destination": "nav", "url_route": "scaffolder-projects"},
         {"name": "Agents", "href": "scaffolder/agents", "destination": "nav", "url_route": "scaffolder-agents"},
+        {
+            "name": "Generated project",
+            "href": "scaffolder/runs?dag_id={DAG_ID}&run_id={RUN_ID}",
+            "destination": "dag_run",
+            "url_route": "scaffolder-generated-project",
+        },
     ]
 
     @cached_property
     def fastapi_apps(self) -> list[Any]:  # type: ignore[override]  # Airflow reads it from the instance
         """The web app, made when the API server asks: tasks load plugins, too, and need no FastAPI."""
-        from scaffolder.api.app import create_app
+        from scaffolder.web import create_app
 
         return [{"app": create_app(), "url_prefix": "/scaffolder", "name": "Scaffolder"}]

@@ -24,6 +24,7 @@ from tests.conftest import CHECKOUT
 AuthManager = Literal["simple", "fab"]
 
 PASSWORD = "a-password-of-the-tests"
+MALFORMED_TOKEN = "no.token.atall"
 SECRET = "a-secret-of-the-tests-0123456789abcdef0123456789abcdef0123456789"
 # Their roles in Airflow, in the words of SimpleAuthManager; FAB's are the same with a capital.
 USERS = {
@@ -77,6 +78,11 @@ class ApiServer:
     log: Path
     _tokens: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def users(self) -> Mapping[str, str]:
+        """Their roles in Airflow."""
+        return USERS
+
     @cached_property
     def client(self) -> httpx2.Client:
         return httpx2.Client(base_url=self.url, timeout=60)
@@ -97,14 +103,23 @@ class ApiServer:
         return jwt.encode(claims, SECRET, algorithm=header["alg"], headers={"kid": header.get("kid")})
 
     def request(
-        self, method: str, path: str, *, user: str | None = None, token: str | None = None, **options: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        user: str | None = None,
+        token: str | None = None,
+        cookie: str | None = None,
+        **options: Any,
     ) -> httpx2.Response:
-        """Send a request; without `user` and `token` an anonymous one."""
+        """Send a request; without `user`, `token` and `cookie` (a token, as browsers send it) an anonymous one."""
         headers = dict(options.pop("headers", {}))
         if user is not None:
             token = self.token(user)
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
+        if cookie is not None:
+            headers["Cookie"] = f"_token={cookie}"
         return self.client.request(method, path, headers=headers, **options)
 
 

@@ -17,7 +17,6 @@ from scaffolder.records.store import ProjectRecords
 from tests.acceptance.conftest import Live
 from tests.acceptance.test_browser import Browser, browser, pytestmark  # noqa: F401  # a fixture and a mark
 
-NAVIGATION = "a[href$='/plugin/scaffolder-agents']"
 SKILL = {
     "id": "plan",
     "name": "Plan a release",
@@ -85,7 +84,7 @@ def background(browser: Browser) -> str:  # noqa: F811  # the fixture
 
 def test_a_user_finds_an_operation_and_its_example_step(discovered: None, browser: Browser) -> None:  # noqa: F811  # the fixture
     browser.open("/")
-    browser.find(NAVIGATION).click()
+    browser.open_plugin("scaffolder-agents")
     in_frame(browser)
     assert browser.find_text("h1", "Agents")
     browser.save_screenshot("agents")

@@ -83,6 +83,11 @@ class Browser:
         self.find("button[type=submit]").click()
         self.wait(lambda driver: "/auth/login" not in driver.current_url)
 
+    def open_plugin(self, route: str) -> None:
+        """Choose a page of ours in Airflow's navigation, where those of plugins are a menu."""
+        self.click_text("button", "Plugins")
+        self.find(f"a[href$='/plugin/{route}']").click()
+
     def fill(self, css: str, text: str) -> None:
         # Typing a whole document key by key takes minutes; this is what pasting does.
         script = (

@@ -32,7 +32,7 @@ class Client:
         from fastapi import FastAPI
         from starlette.testclient import TestClient
 
-        from scaffolder.api.app import create_app
+        from scaffolder.web import create_app
 
         # All that Airflow asks its own database for here.
         RevokedToken.metadata.create_all(settings.engine, tables=[RevokedToken.__table__])
@@ -62,7 +62,11 @@ def client() -> Iterator[Client]:
 
 
 @pytest.fixture(autouse=True)
-def records_connection(monkeypatch: pytest.MonkeyPatch, postgres: EmbeddedPostgres, records_database: str) -> None:
+def records_connection(
+    monkeypatch: pytest.MonkeyPatch, postgres: EmbeddedPostgres, records_database: str
+) -> Iterator[None]:
+    from scaffolder.api.records import close_pool
+
     fields = {
         "conn_type": "postgres",
         "host": str(postgres.socket_directory),
@@ -71,6 +75,8 @@ def records_connection(monkeypatch: pytest.MonkeyPatch, postgres: EmbeddedPostgr
         "schema": records_database,
     }
     monkeypatch.setenv("AIRFLOW_CONN_SCAFFOLDER_DB", json.dumps(fields))
+    yield
+    close_pool()
 
 
 @pytest.fixture
@@ -91,8 +97,8 @@ def test_nobody_sees_a_page_without_logging_in(client: Client, pets: Offer, path
 def test_a_user_without_a_role_may_not_read(client: Client, pets: Offer) -> None:
     for path in PAGES:
         answer = client.get(path, role="")
-        assert (answer.status_code, answer.headers["content-type"]) == (403, "application/problem+json")
-        assert "custom view 'Scaffolder'" in answer.json()["detail"]
+        assert (answer.status_code, answer.headers["content-type"]) == (403, "text/html; charset=utf-8")
+        assert "that permission on &#39;Scaffolder&#39;" in answer.text
 
 
 def test_pages_lead_to_one_another_below_where_airflow_is(client: Client, pets: Offer) -> None:
@@ -133,14 +139,16 @@ def test_pages_come_with_headers_that_let_nothing_in(client: Client, pets: Offer
         "/airflow/scaffolder/agents/%3Cscript%3E",
     ],
 )
-def test_what_is_not_there_is_a_problem(client: Client, pets: Offer, path: str) -> None:
+def test_what_is_not_there_is_a_page_that_says_so(client: Client, pets: Offer, path: str) -> None:
     answer = client.get(path)
-    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "there is no" in answer.text or "offers no" in answer.text or "has no" in answer.text
+    assert "<script>a" not in answer.text
 
 
-def test_a_name_that_the_records_cannot_hold_is_a_problem_too(client: Client, pets: Offer) -> None:
+def test_a_name_that_the_records_cannot_hold_is_told_too(client: Client, pets: Offer) -> None:
     answer = client.get("/airflow/scaffolder/agents/pets/operations/%00")
-    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "text/html; charset=utf-8")
 
 
 def test_without_agents_the_page_says_where_they_come_from(client: Client) -> None:

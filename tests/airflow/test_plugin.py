@@ -40,7 +40,7 @@ print(json.dumps({
     "github": github.__name__ + " " + str(github.__file__),
     "strays": sorted(name for name, module in sys.modules.items()
         if "plugins/scaffolder/" in str(getattr(module, "__file__", "")) and not name.startswith("scaffolder")),
-    "fastapi": "scaffolder.api.app" in sys.modules,
+    "fastapi": "scaffolder.web" in sys.modules,
     "apps": [app["url_prefix"] for plugin in plugins if plugin.name == "scaffolder" for app in plugin.fastapi_apps],
     "listeners": [len(plugin.listeners) for plugin in plugins if plugin.name == "scaffolder"],
 }))

@@ -41,12 +41,22 @@ class Scene:
         return slug
 
     def generate(
-        self, *, project: str | None = None, status: str = "ready", files: dict[str, Any] | None = None
+        self,
+        *,
+        project: str | None = None,
+        status: str = "ready",
+        files: dict[str, Any] | None = None,
+        key: UUID | None = None,
     ) -> UUID:
         """Make a generated project with one commit."""
         run = RunIdentity(dag_id="plain", run_id=f"manual__{uuid4()}", run_at=datetime.now(UTC), triggered_by="olga")
         found = self.records.open_generated_project(
-            uuid4(), project=project or self.project, name="plain", workflow="plain", params={"name": "plain"}, run=run
+            key or uuid4(),
+            project=project or self.project,
+            name="plain",
+            workflow="plain",
+            params={"name": "plain"},
+            run=run,
         )
         contents = files or {"README.md": "# plain\n", "src/main.py": "print()\n"}
         commit_step(
@@ -64,9 +74,11 @@ class Scene:
             self.records.mark_failed(found.id, error="it failed")
         return found.id
 
-    def export(self, generated_id: UUID, *, status: str = "exported", content: bytes = b"archive") -> UUID:
+    def export(
+        self, generated_id: UUID, *, status: str = "exported", content: bytes = b"archive", key: UUID | None = None
+    ) -> UUID:
         """Make an export to an archive, with its manifest and bundle."""
-        key = uuid4()
+        key = key or uuid4()
         archives = get_project_directory(generated_id, settings=self.settings) / "archives"
         archives.mkdir(parents=True, exist_ok=True)
         path = archives / f"plain-{key}.zip"

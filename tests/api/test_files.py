@@ -71,15 +71,19 @@ def test_nothing_that_is_sent_can_run_in_the_browser(simple_api: Api, url: str) 
         ("bytes=-7", 206, -7, None),
         ("bytes=0-999999", 206, 0, None),
         ("bytes=999999-", 416, 0, 0),
-        ("lines=1-2", 400, 0, 0),
+        ("lines=1-2", 200, 0, None),  # of a kind that is not there: as if nothing had been asked
+        ("bytes=5-2", 200, 0, None),
     ],
 )
 def test_a_part_of_a_file(simple_api: Api, url: str, asked: str, status: int, start: int, end: int | None) -> None:
     answer = simple_api.ask("GET", f"{url}/content/cut.txt", headers={"Range": asked})
     assert answer.status_code == status
-    assert answer.headers.get("content-encoding") in {None, "identity"}
+    if status == 416:
+        assert answer.headers["content-type"] == "application/problem+json"
+        return
+    assert answer.headers["content-encoding"] == "identity"
+    assert answer.content == FILES["cut.txt"][start:end]
     if status == 206:
-        assert answer.content == FILES["cut.txt"][start:end]
         assert answer.headers["content-range"].endswith(f"/{len(FILES['cut.txt'])}")
 
 

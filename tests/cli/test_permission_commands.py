@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
+
 from local_airflow.postgres import EmbeddedPostgres
 
+COMMAND = str(Path(sys.executable).parent / "scaffolder")
 FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 SYNC_AND_LIST = """
 import json
@@ -17,8 +20,11 @@ from airflow.cli.cli_parser import get_parser
 from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 from scaffolder.permission_commands import sync
 
-arguments = get_parser().parse_args(["db", "migrate"])
-arguments.func(arguments)
+def airflow(*words):
+    arguments = get_parser().parse_args(words)
+    arguments.func(arguments)
+
+airflow("db", "migrate")
 with get_application_builder() as builder:
     builder.sm.sync_roles()
     role = builder.sm.add_role("Own")
@@ -35,10 +41,20 @@ def find():
 
 first = find()
 sync()
-with get_application_builder() as builder:
-    builder.sm.sync_roles()
+airflow("sync-perm", "--include-dags")
+airflow("db", "migrate")
 print(json.dumps([first, find()]))
 """
+
+
+def describe(postgres: EmbeddedPostgres, database: str, *, user: str = "postgres") -> dict[str, str]:
+    """The environment of an Airflow with FAB."""
+    url = postgres.url(database, driver="psycopg2").replace("//postgres:@", f"//{user}:@")
+    return {
+        "AIRFLOW__CORE__AUTH_MANAGER": FAB,
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
+        "AIRFLOW__DATABASE__EXTERNAL_DB_MANAGERS": "airflow.providers.fab.auth_manager.models.db.FABDBManager",
+    }
 
 
 def run(code: str, tmp_path: Path, **environment: str) -> str:
@@ -50,18 +66,18 @@ def run(code: str, tmp_path: Path, **environment: str) -> str:
     return finished.stdout.strip().splitlines()[-1]
 
 
+def synchronise(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as people do."""
+    variables = os.environ | {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"} | environment
+    return subprocess.run(
+        [COMMAND, "permissions", "sync"], env=variables, capture_output=True, text=True, check=False, timeout=180
+    )
+
+
 def test_fab_s_roles_get_what_the_table_says_and_keep_it(
     postgres: EmbeddedPostgres, empty_database: str, tmp_path: Path
 ) -> None:
-    first, second = json.loads(
-        run(
-            SYNC_AND_LIST,
-            tmp_path,
-            AIRFLOW__CORE__AUTH_MANAGER=FAB,
-            AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=postgres.url(empty_database, driver="psycopg2"),
-            AIRFLOW__DATABASE__EXTERNAL_DB_MANAGERS="airflow.providers.fab.auth_manager.models.db.FABDBManager",
-        )
-    )
+    first, second = json.loads(run(SYNC_AND_LIST, tmp_path, **describe(postgres, empty_database)))
     assert first == second
     assert first["Viewer"] == [
         ["Scaffolder", "can_read"],
@@ -76,6 +92,33 @@ def test_fab_s_roles_get_what_the_table_says_and_keep_it(
     assert (first["Own"], first["Public"]) == ([], [])
 
 
+def test_says_so_where_the_roles_have_not_got_them(
+    postgres: EmbeddedPostgres, empty_database: str, tmp_path: Path
+) -> None:
+    prepare = """
+from airflow.cli.cli_parser import get_parser
+for words in (["db", "migrate"], ["sync-perm"]):
+    arguments = get_parser().parse_args(words)
+    arguments.func(arguments)
+"""
+    run(prepare, tmp_path, **describe(postgres, empty_database))
+    user = f"reader_of_{empty_database}"
+    with psycopg.connect(postgres.url(empty_database), autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {user} LOGIN")
+        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {user}")
+        refused = synchronise(tmp_path, **describe(postgres, empty_database, user=user))
+        # Where a role cannot be given a permission, FAB logs that and goes on.
+        connection.execute(f"GRANT INSERT ON ab_view_menu, ab_permission, ab_permission_view TO {user}")
+        connection.execute(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {user}")
+        swallowed = synchronise(tmp_path, **describe(postgres, empty_database, user=user))
+    cannot = "AirflowUnavailableError: FAB's permissions cannot be written to Airflow's database: "
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.splitlines()[-1] == cannot + "permission denied for table ab_view_menu"
+    assert (swallowed.returncode, swallowed.stdout) == (1, "")
+    assert swallowed.stderr.splitlines()[-1] == cannot + "role 'Viewer' was not given can_read on 'Scaffolder'"
+
+
 def test_other_auth_managers_need_nothing(tmp_path: Path) -> None:
-    said = run("from scaffolder.permission_commands import sync; sync()", tmp_path)
-    assert said == "SimpleAuthManager has no permissions to create: it decides by its own roles"
+    finished = synchronise(tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout == "SimpleAuthManager has no permissions to create: it decides by its own roles\n"

@@ -374,7 +374,11 @@ def test_the_same_key_starts_one_run(
 def test_what_airflow_refuses_to_start_leaves_nothing(records: ProjectRecords) -> None:
     open_project(records)
     requested = request(records)
+    assert records.projects.get("default").generated_count == 2
     records.requested_runs.withdraw(requested)
+    assert records.projects.get("default").generated_count == 1
+    told = [(event.kind, event.detail.get("status")) for event in records.list_events(requested.generated_project_id)]
+    assert told == [("created", None), ("deleted", {"from": "pending", "to": None})]
     with pytest.raises(RecordNotFoundError):
         records.get_generated_project(requested.generated_project_id)
     assert request(records).run_id != requested.run_id

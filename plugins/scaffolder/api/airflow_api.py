@@ -6,6 +6,7 @@ auth manager, checks parameters and writes its audit log, as for any other clien
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -38,9 +39,10 @@ class AirflowApi:
         self._authorization = request.headers.get("authorization", "")
 
     async def trigger(self, dag_id: str, *, run_id: str, conf: dict[str, Any]) -> None:
-        """Start a run. Raises RecordConflictError where it is there already."""
+        """Start a run that is not there yet."""
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
-        await self._send("POST", f"dags/{_part(dag_id)}/dagRuns", body)
+        with suppress(RecordConflictError):
+            await self._send("POST", f"dags/{_part(dag_id)}/dagRuns", body)
 
     async def check_can_run(self, dag_id: str) -> None:
         """Raise RecordNotFoundError where Airflow has no such DAG, RecordConflictError where it is paused."""

@@ -6,16 +6,17 @@ What is sent comes from agents and templates. It is on Airflow's own origin, so 
 from __future__ import annotations
 
 import codecs
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Annotated, Any, Final
 from urllib.parse import quote
 
 import anyio
-from fastapi import Request, Response
+from fastapi import Header, HTTPException, Request, Response
 from fastapi.responses import FileResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from scaffolder.errors import StorageError
 
@@ -28,9 +29,27 @@ _HEADERS: Final = {
     "Content-Encoding": "identity",
 }
 _TEXT_SAMPLE_BYTES: Final = 65_536
+_PART: Final = rb"([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})"
+_RANGE: Final = re.compile(rb"bytes=\s*%b(\s*,\s*%b)*\s*" % (_PART, _PART), re.IGNORECASE)
 
 
-class TemporaryFileResponse(FileResponse):
+class PartialFileResponse(FileResponse):
+    """A file, or the parts of it that are wanted; a problem where it has no such part (RFC 9110, 14)."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it. Raises HTTPException."""
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range" or _is_sound(value)]
+
+        async def check(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 416:
+                size = dict(message["headers"])[b"content-range"].decode()
+                raise HTTPException(416, f"there is no such part; there are {size}", {"Content-Range": size})
+            await send(message)
+
+        await super().__call__({**scope, "headers": headers}, receive, check)
+
+
+class TemporaryFileResponse(PartialFileResponse):
     """A file that is removed when it is sent, or when nobody wants it any more."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,7 +64,7 @@ def send_file(request: Request, path: Path, *, digest: str, media_type: str = "a
     """Send a file of this machine as a download; `digest` (SHA-256) is its ETag. Raises StorageError."""
     if unchanged := _answer_unchanged(request, digest):
         return unchanged
-    return FileResponse(path, filename=path.name, media_type=media_type, headers=_make_headers(digest))
+    return PartialFileResponse(path, filename=path.name, media_type=media_type, headers=_make_headers(digest))
 
 
 def send_written(
@@ -78,6 +97,22 @@ def send_written(
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+
+
+def declare_headers(
+    parts: Annotated[str | None, Header(alias="Range", description="Which bytes are wanted: bytes=0-99.")] = None,
+    same: Annotated[str | None, Header(alias="If-Range", description="Parts only where this is the ETag.")] = None,
+    known: Annotated[str | None, Header(alias="If-None-Match", description="ETags of what is there already.")] = None,
+) -> None:
+    """Name the headers that downloads heed, for the OpenAPI document."""
+
+
+def _is_sound(wanted: bytes) -> bool:
+    """Say whether a Range can be heeded; others are as if they were not there (RFC 9110, 14.1.1 and 14.2)."""
+    if not _RANGE.fullmatch(wanted):
+        return False
+    ends = [part.strip().split(b"-") for part in wanted.partition(b"=")[2].split(b",")]
+    return all(not first or not last or int(first) <= int(last) for first, last in ends)
 
 
 def _make_headers(digest: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Generic, TypeVar
@@ -19,7 +20,10 @@ from scaffolder.records.listing import Order, PageOf
 
 Item = TypeVar("Item", bound=BaseModel)
 _LONGEST_CURSOR: Final = 8_000  # a path, as base64
+_LONGEST_FIELDS: Final = 1_000
+UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")  # in Postgres: NUL, and halves of characters
 _MOST: Final = 10_000
+MOST_VALUES: Final = 50  # of one filter
 
 
 class Resource(BaseModel):
@@ -75,7 +79,7 @@ class PageRequest:
     ) -> JSONResponse:
         """Return a page of records, each as `show` makes it."""
         items = [dump(show(item), fields=self.fields) for item in page.items]
-        cursor = _encode_cursor(self.order, page.after) if page.after else None
+        cursor = encode_cursor(self.order, page.after) if page.after else None
         headers = {}
         if cursor is not None:
             following = request.url.include_query_params(cursor=cursor)
@@ -109,6 +113,7 @@ def page_of(model: type[BaseModel], *, sort: Sequence[str]) -> Callable[..., Pag
         None,
         description="Comma-separated: the fields that are wanted.",
         pattern=f"^({names})(,({names}))*$",
+        max_length=_LONGEST_FIELDS,
         examples=[",".join(sorted(model.model_fields)[:2])],
     )
 
@@ -134,7 +139,7 @@ def page_of(model: type[BaseModel], *, sort: Sequence[str]) -> Callable[..., Pag
         return PageRequest(
             limit=limit or min(settings.api_page_size, settings.api_max_page_size),
             order=order,
-            after=_decode_cursor(cursor, order) if cursor else None,
+            after=decode_cursor(cursor, order) if cursor else None,
             fields=frozenset(fields.split(",")) if fields else None,
         )
 
@@ -150,12 +155,14 @@ def _refuse(parameter: str, sentence: str) -> InvalidParametersError:
     return InvalidParametersError(sentence, parameter=parameter)
 
 
-def _encode_cursor(order: Order, after: tuple[str, str]) -> str:
+def encode_cursor(order: Order, after: tuple[str, str]) -> str:
+    """Return the key that the next page begins after as text for URLs."""
     text = json.dumps([order.key, order.descending, *after], ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode("utf-8", "surrogatepass")).decode().rstrip("=")
 
 
-def _decode_cursor(cursor: str, order: Order) -> tuple[str, str]:
+def decode_cursor(cursor: str, order: Order) -> tuple[str, str]:
+    """Return the key of a cursor. Raises InvalidParametersError where it is none, or one of another order."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         found = json.loads(base64.urlsafe_b64decode(padded).decode())
@@ -165,7 +172,7 @@ def _decode_cursor(cursor: str, order: Order) -> tuple[str, str]:
         raise _refuse("cursor", "it is none of ours; accepted is the next_cursor of an answer")
     if found[:2] != [order.key, order.descending]:
         raise _refuse("cursor", "it belongs to another order; accepted is the sort that it was made with")
-    if any("\0" in part for part in found[2:]):
+    if any(UNSTORABLE.search(part) for part in found[2:]):
         raise _refuse("cursor", "it is none of ours; accepted is the next_cursor of an answer")
     return str(found[2]), str(found[3])
 

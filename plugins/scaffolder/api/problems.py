@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from scaffolder import errors
 
@@ -45,10 +47,29 @@ _OTHER_TYPES: Final[Mapping[int, str]] = {
     404: "not-found",
     405: "method-not-allowed",
     413: "request-too-large",
+    415: "unsupported-media-type",
     416: "range-not-satisfiable",
     422: "invalid-parameters",
     500: "internal-error",
 }
+
+_SCHEMA: Final = {"$ref": "#/components/schemas/Problem"}
+_HEADERS: Final[Mapping[int, Mapping[str, Any]]] = {
+    401: {"WWW-Authenticate": {"description": "How to say who asks.", "schema": {"type": "string"}}},
+    416: {"Content-Range": {"description": "How much there is.", "schema": {"type": "string"}}},
+    503: {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}},
+}
+
+
+class ProblemResponse(JSONResponse):
+    """A problem. What it repeats of a request may be half of a character (a lone surrogate), which is none in UTF-8."""
+
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        """Return the body."""
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode("utf-8", "replace")
 
 
 class FieldProblem(BaseModel):
@@ -102,10 +123,12 @@ def list_types() -> dict[str, tuple[int, str]]:
 
 def describe_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI descriptions of the problems that a route may answer with."""
-    return {
-        status: {"model": Problem, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
-        for status in sorted({401, 403, 422, 500, 503, *statuses})
-    }
+    described: dict[int | str, dict[str, Any]] = {}
+    for status in sorted({401, 403, 422, 500, 503, *statuses}):
+        described[status] = {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": _SCHEMA}}}
+        if status in _HEADERS:
+            described[status]["headers"] = _HEADERS[status]
+    return described
 
 
 def install(app: FastAPI) -> None:
@@ -129,7 +152,7 @@ def answer(
     content: dict[str, Any] = {"type": problem_type, "title": title, "status": status, "detail": detail}
     if listing := [field.model_dump(exclude_none=True) for field in fields]:
         content["errors"] = listing
-    return JSONResponse(content, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {}))
+    return ProblemResponse(content, status_code=status, headers=dict(headers or {}))
 
 
 def make_pointer(*path: str | int) -> str:
@@ -137,25 +160,29 @@ def make_pointer(*path: str | int) -> str:
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
 
 
-def refuse(fields: Iterable[FieldProblem], *, status: int = 422) -> JSONResponse:
-    """Return the answer to a request of which some parts are wrong."""
-    listing = list(fields)
-    detail = "; ".join(f"{field.pointer or field.parameter or 'body'}: {field.detail}" for field in listing)
-    problem_type = _TYPE_PREFIX + _OTHER_TYPES[422]
-    return answer(status, problem_type=problem_type, title="Invalid parameters", detail=detail, fields=listing)
-
-
-def _answer_ours(_: Request, error: Exception) -> JSONResponse:
+def describe_error(error: Exception) -> tuple[int, str, str]:
+    """Return status, title and detail of an error, as far as they are for whoever asked."""
+    if isinstance(error, HTTPException):
+        name = _OTHER_TYPES.get(error.status_code, HTTPStatus(error.status_code).phrase)
+        return error.status_code, _make_title(name), str(error.detail) or HTTPStatus(error.status_code).phrase
+    if isinstance(error, RequestValidationError):
+        fields = [_describe(one) for one in error.errors()]
+        return 422, _make_title(_OTHER_TYPES[422]), _join(fields)
     kind = type(error) if isinstance(error, errors.ScaffolderError) else errors.ScaffolderError
     status = _get_status(kind)
     if status >= 500:
         log.error("A request failed: %s", error)
     # What is wrong inside (hosts, users, settings) is for the log.
     detail = str(error) if status < 500 else f"{(kind.__doc__ or '').strip()} The API server's log says more"
+    return status, _make_title(get_type(kind).removeprefix(_TYPE_PREFIX)), detail
+
+
+def _answer_ours(_: Request, error: Exception) -> JSONResponse:
+    kind = type(error) if isinstance(error, errors.ScaffolderError) else errors.ScaffolderError
+    status, title, detail = describe_error(error)
     fields = _list_fields(error) if isinstance(error, errors.InvalidParametersError) else []
     wait = getattr(error, "retry_after_seconds", None)
     headers = {"Retry-After": str(max(1, round(wait or 1)))} if status == 503 else {}
-    title = get_type(kind).removeprefix(_TYPE_PREFIX).replace("-", " ").capitalize()
     return answer(status, problem_type=get_type(kind), title=title, detail=detail, fields=fields, headers=headers)
 
 
@@ -165,20 +192,28 @@ def _list_fields(error: errors.InvalidParametersError) -> list[FieldProblem]:
     return [FieldProblem(pointer=pointer, detail=sentence) for pointer, sentence in error.pointers.items()]
 
 
-def _answer_http(_: Request, error: Exception) -> JSONResponse:
-    status = error.status_code if isinstance(error, HTTPException) else 500
+def _answer_http(request: Request, error: Exception) -> JSONResponse:
+    status, title, detail = describe_error(error)
     headers = dict(getattr(error, "headers", None) or {})
     if status == 401:
         headers.setdefault("WWW-Authenticate", "Bearer")
+    if status == 405:
+        headers["Allow"] = ", ".join(_list_methods(request))
     name = _OTHER_TYPES.get(status, HTTPStatus(status).phrase.lower().replace(" ", "-"))
-    detail = str(getattr(error, "detail", "")) or HTTPStatus(status).phrase
-    title = name.replace("-", " ").capitalize()
     return answer(status, problem_type=_TYPE_PREFIX + name, title=title, detail=detail, headers=headers)
+
+
+def _list_methods(request: Request) -> list[str]:
+    """Return the methods of a path: each of them is a route of its own, of which Starlette names the first."""
+    routes = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+    return sorted({method for route in routes for method in getattr(route, "methods", ())})
 
 
 def _answer_invalid(_: Request, error: Exception) -> JSONResponse:
     found = error.errors() if isinstance(error, RequestValidationError) else []
-    return refuse(_describe(one) for one in found)
+    fields = [_describe(one) for one in found]
+    name = _OTHER_TYPES[422]
+    return answer(422, problem_type=_TYPE_PREFIX + name, title=_make_title(name), detail=_join(fields), fields=fields)
 
 
 def _answer_unexpected(_: Request, __: Exception) -> JSONResponse:
@@ -189,6 +224,14 @@ def _answer_unexpected(_: Request, __: Exception) -> JSONResponse:
         title="Internal error",
         detail="Something unexpected happened; the API server's log says what",
     )
+
+
+def _make_title(name: str) -> str:
+    return name.replace("-", " ").capitalize()
+
+
+def _join(fields: Iterable[FieldProblem]) -> str:
+    return "; ".join(f"{field.pointer or field.parameter or 'body'}: {field.detail}" for field in fields)
 
 
 def _describe(one: Mapping[str, Any]) -> FieldProblem:

@@ -49,6 +49,14 @@ def open_records(*, actor: str | None = None) -> Iterator[ProjectRecords]:
         lent.close()
 
 
+def close_pool() -> None:
+    """Close the pool's connections; the next request opens a new one."""
+    with _making:
+        if _get_pool.cache_info().currsize:
+            _get_pool().dispose()
+        _get_pool.cache_clear()
+
+
 @cache
 def _get_pool() -> QueuePool:
     from sqlalchemy import event

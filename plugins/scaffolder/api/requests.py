@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scaffolder.api.problems import answer
@@ -63,6 +63,15 @@ async def _read(receive: Receive, size: int, limit: int) -> tuple[int, list[Mess
         counted += len(message.get("body", b""))
         more = message["type"] == "http.request" and message.get("more_body", False)
     return counted, messages
+
+
+def check_media_type(request: Request) -> None:
+    """Refuse a body that does not say it is JSON where a route takes one (RFC 9110, 15.5.16)."""
+    takes_body = getattr(request.scope["route"], "body_field", None) is not None
+    is_there = "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if takes_body and is_there and media_type != "application/json":
+        raise HTTPException(415, f"the body's type is {media_type!r}; accepted is 'application/json'")
 
 
 class KnownQuery:

@@ -19,7 +19,7 @@ from scaffolder.api.permissions import EXPORT_DAG, ProjectScope
 from scaffolder.api.problems import make_pointer
 from scaffolder.api.records import open_records
 from scaffolder.config import Settings, get_settings
-from scaffolder.errors import ExportConflictError, InvalidParametersError, PermanentError, RecordConflictError
+from scaffolder.errors import ExportConflictError, InvalidParametersError, PermanentError
 from scaffolder.operators.generated_project import find_param_problems
 from scaffolder.operators.plan_exports import plan_exports
 from scaffolder.operators.run import get_generated_project_id
@@ -93,7 +93,6 @@ async def start_generation(
         content={"project": scope.project, "workflow": dag_id, "params": plan.params},
         idempotency_key=idempotency_key,
     )
-    await airflow.check_can_run(dag_id)
 
     def record() -> RequestedRun:
         scope.caller.check_may_trigger(dag_id)
@@ -135,7 +134,6 @@ async def start_exports(
         )
     await run_in_threadpool(partial(plan_exports, entries, settings=get_settings()))
     airflow = AirflowApi(request)
-    await airflow.check_can_run(EXPORT_DAG)
     conf = {"generated_project": str(generated_project.id), "exports": entries}
     run = _describe_run(
         request,
@@ -159,14 +157,14 @@ async def start_exports(
 async def _trigger(
     airflow: AirflowApi, scope: ProjectScope, requested: RequestedRun, *, run: Mapping[str, Any], conf: dict[str, Any]
 ) -> None:
+    is_new = requested.run_id == run["run_id"]
     try:
+        if is_new:
+            await airflow.check_can_run(requested.dag_id)
         await airflow.trigger(requested.dag_id, run_id=requested.run_id, conf=conf)
-    except RecordConflictError:
-        # It is there: the same request came before, or comes just now.
-        return
     except PermanentError:
         # Airflow has refused it. After any other error it may be there.
-        if requested.run_id == run["run_id"]:
+        if is_new:
 
             def withdraw() -> None:
                 with open_records(actor=scope.caller.name) as records:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import math
+import re
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
-from scaffolder.api.paging import Resource, get_example, with_example
+from scaffolder.api.paging import UNSTORABLE, Resource, get_example, with_example
 from scaffolder.api.permissions import SLUG_PATTERN
 from scaffolder.records import models
 from scaffolder.records.models import AgentCallStatus, ExportStatus, GeneratedProjectStatus, MemberRole, Visibility
@@ -18,11 +28,52 @@ from scaffolder.records.models import AgentCallStatus, ExportStatus, GeneratedPr
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 Username = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=PRINTABLE)]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=PRINTABLE)]
+Value = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=PRINTABLE)]
 Text = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
 
-_GENERATED_ID = "6a1f3c52-9d54-5c7e-8a5e-0d8c6f2b7e11"
+_DATE_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT", re.IGNORECASE)
+GENERATED_ID = "6a1f3c52-9d54-5c7e-8a5e-0d8c6f2b7e11"
+EXPORT_ID = "c5b0e9a5-31f2-5b3c-8a10-7d6d8a3e52c1"
 _AT = "2026-03-02T09:30:00Z"
 _COMMIT = "3f786850e387550fdab836ed7e6dc881de23001b"
+
+
+def _check_text(value: Any) -> Any:
+    if not isinstance(value, str) or not _DATE_TIME.match(value):
+        raise ValueError("accepted is a date and time with an offset (RFC 3339), such as 2026-03-02T09:30:00Z")
+    return value
+
+
+def _to_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("it is not within the years 1 to 9999 of UTC") from error
+
+
+# Pydantic itself also takes numbers, and Postgres years that Python does not have.
+Moment = Annotated[AwareDatetime, BeforeValidator(_check_text), AfterValidator(_to_utc)]
+
+
+def _check_storable(data: dict[str, Any]) -> dict[str, Any]:
+    parts: list[Any] = [data]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, str) and UNSTORABLE.search(part):
+            raise ValueError(
+                "there is a NUL or half of a character (a lone surrogate) in it; accepted is any other text"
+            )
+        if isinstance(part, float) and not math.isfinite(part):
+            raise ValueError(f"{part} is in it; accepted are the numbers of JSON (RFC 8259)")
+        if isinstance(part, dict):
+            parts += [*part, *part.values()]
+        if isinstance(part, list):
+            parts += part
+    return data
+
+
+# Anything that Postgres takes as JSON.
+JsonObject = Annotated[dict[str, Any], AfterValidator(_check_storable)]
 
 
 class Body(BaseModel):
@@ -136,7 +187,7 @@ class GeneratedOut(Resource):
     """A generated project, without its parameters."""
 
     model_config = with_example(
-        id=_GENERATED_ID,
+        id=GENERATED_ID,
         project="payments",
         name="invoices",
         workflow="openapi_service",
@@ -214,15 +265,13 @@ class GenerationIn(Body):
     )
 
     workflow: Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]{0,62}$")]
-    params: dict[str, Any] = {}
+    params: JsonObject = {}
 
 
 class RegenerationIn(Body):
     """Parameters that are to be other than those of the first run."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"params": {"name": "invoices-2"}}]})
-
-    params: dict[str, Any] = {}
+    params: JsonObject = {}
 
 
 class HoldIn(Body):
@@ -233,7 +282,7 @@ class HoldIn(Body):
     )
 
     reason: Line
-    until: AwareDatetime | None = None
+    until: Moment | None = None
 
 
 class CommitOut(Resource):
@@ -326,8 +375,8 @@ class ExportOut(Resource):
     """One attempt to put a generated project somewhere. `archive` says that there is something to download."""
 
     model_config = with_example(
-        id="c5b0e9a5-31f2-5b3c-8a10-7d6d8a3e52c1",
-        generated_project_id=_GENERATED_ID,
+        id=EXPORT_ID,
+        generated_project_id=GENERATED_ID,
         step_id="publish",
         target="github",
         connection="github_default",
@@ -385,9 +434,9 @@ class ExportRequestOut(Resource):
     """A run that exports; its exports are listed at `exports_url` as they begin."""
 
     model_config = with_example(
-        generated_project_id=_GENERATED_ID,
+        generated_project_id=GENERATED_ID,
         run=get_example(RunOut),
-        exports_url=f"/scaffolder/api/v1/projects/payments/generated/{_GENERATED_ID}/exports?run_id=api__1",
+        exports_url=f"/scaffolder/api/v1/projects/payments/generated/{GENERATED_ID}/exports?run_id=api__1",
     )
 
     generated_project_id: UUID
@@ -400,7 +449,7 @@ class ExportEntry(Body):
 
     target: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern="^[a-z][a-z0-9_]*$")]
     connection: Annotated[str, StringConstraints(max_length=250, pattern=PRINTABLE)] | None = None
-    options: dict[str, Any] | None = None
+    options: JsonObject | None = None
 
 
 class ExportsIn(Body):
@@ -421,9 +470,9 @@ class EventOut(Resource):
 
     model_config = with_example(
         id=4711,
-        generated_project_id=_GENERATED_ID,
+        generated_project_id=GENERATED_ID,
         subject="generated_project",
-        subject_id=_GENERATED_ID,
+        subject_id=GENERATED_ID,
         kind="status",
         detail={"from": "generating", "to": "ready"},
         actor="ada",

@@ -23,7 +23,6 @@ from markdown_it import MarkdownIt
 
 from scaffolder.agents.documentation import (
     MAX_OPERATIONS_ON_PAGE,
-    get_security_policy,
     html_pages,
     markdown_page,
     render_agents,
@@ -44,6 +43,7 @@ from scaffolder.agents.openapi import OperationDefinition
 from scaffolder.agents.openapi.document import read_offer
 from scaffolder.config import Settings
 from scaffolder.operators.expressions import evaluate
+from scaffolder.page_layout import get_security_policy
 from scaffolder.records.models import AgentDescription, Endpoint
 from scaffolder.workflows.definition import load_definition
 from scaffolder.workflows.step_types import ApiCallStep

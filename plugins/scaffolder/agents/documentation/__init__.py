@@ -7,7 +7,6 @@ is what pages say, made from the registry's rows; `html_pages` and `markdown_pag
 from scaffolder.agents.documentation.content import sort_endpoints
 from scaffolder.agents.documentation.html_pages import (
     MAX_OPERATIONS_ON_PAGE,
-    get_security_policy,
     render_agents,
     render_html,
     render_operation,
@@ -16,7 +15,6 @@ from scaffolder.agents.documentation.markdown_page import render_markdown
 
 __all__ = [
     "MAX_OPERATIONS_ON_PAGE",
-    "get_security_policy",
     "render_agents",
     "render_html",
     "render_markdown",

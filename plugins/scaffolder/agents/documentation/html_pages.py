@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +18,7 @@ from scaffolder.agents.documentation.content import (
 )
 from scaffolder.agents.documentation.example_step import ExampleSteps
 from scaffolder.agents.documentation.remote_text import render_prose
+from scaffolder.page_layout import make_environment
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -76,13 +74,6 @@ def render_operation(description: AgentDescription, endpoint: Endpoint, *, root:
     )
 
 
-@cache
-def get_security_policy() -> str:
-    """Return the Content-Security-Policy of all pages: our style and script by their digests, nothing else at all."""
-    style, script = (_digest(_read(name)) for name in ("style.css", "script.js"))
-    return f"default-src 'none'; style-src '{style}'; script-src '{script}'; base-uri 'none'; form-action 'none'"
-
-
 def _make_trail(root: str | None) -> list[tuple[str, str]]:
     return [] if root is None else [("Agents", f"{root}/agents")]
 
@@ -134,34 +125,6 @@ def _render(name: str, **values: Any) -> str:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FileSystemLoader(_PAGES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"prose": render_prose, "moment": format_moment}
-    environment.globals |= {
-        "policy": get_security_policy(),
-        "style": Markup(_read("style.css")),  # noqa: S704  # our own files
-        "script": Markup(_read("script.js")),  # noqa: S704  # the same
-    }
+    environment = make_environment(_PAGES)
+    environment.filters["prose"] = render_prose
     return environment
-
-
-def format_moment(at: datetime) -> str:
-    """Return a time as people read it, to the minute."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-@cache
-def _read(name: str) -> str:
-    return (_PAGES / name).read_text("utf-8")
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

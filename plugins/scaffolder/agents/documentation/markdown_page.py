@@ -18,7 +18,6 @@ from scaffolder.agents.documentation.content import (
     describe_operation,
 )
 from scaffolder.agents.documentation.example_step import ExampleSteps
-from scaffolder.agents.documentation.html_pages import format_moment
 from scaffolder.agents.documentation.remote_text import (
     clean_line,
     escape_markdown,
@@ -27,6 +26,7 @@ from scaffolder.agents.documentation.remote_text import (
     make_fence,
     write_prose,
 )
+from scaffolder.page_layout import format_moment
 
 if TYPE_CHECKING:
     from scaffolder.agents.documentation.outline import SchemaRow

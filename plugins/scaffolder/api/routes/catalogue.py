@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse
 
 from scaffolder.api.links import Root
-from scaffolder.api.paging import Page, PageRequest, as_filters, dump, page_of
+from scaffolder.api.paging import MOST_VALUES, Page, PageRequest, as_filters, dump, page_of
 from scaffolder.api.permissions import CallerDep, MayUse
 from scaffolder.api.problems import describe_answers
 from scaffolder.api.records import open_records
@@ -21,19 +21,22 @@ from scaffolder.api.schemas import (
     EndpointOut,
     StepTypeOut,
     TemplateOut,
+    Value,
     WorkflowOut,
 )
 from scaffolder.config import get_settings
 from scaffolder.errors import RecordNotFoundError, ScaffolderError
 from scaffolder.generation.templates.sources import find_kind, find_template, list_templates
 from scaffolder.records import listing
+from scaffolder.records.endpoints import DescriptionKind
 from scaffolder.workflows.definition import WorkflowDefinition
 from scaffolder.workflows.step_types import STEP_TYPES, StepDefinition
 
 router = APIRouter(tags=["catalogue"], dependencies=[Depends(MayUse(Resource.CATALOGUE))])
 
 WorkflowId = Annotated[str, Path(pattern="^[a-z][a-z0-9_]{0,62}$", examples=["openapi_service"])]
-Name = Annotated[str, Path(min_length=1, max_length=250, pattern=PRINTABLE)]
+TemplateName = Annotated[str, Path(min_length=1, max_length=250, pattern=PRINTABLE, examples=["fastapi_service"])]
+Connection = Annotated[str, Path(min_length=1, max_length=250, pattern=PRINTABLE, examples=["demo_agent"])]
 
 
 @router.get("/workflows", response_model=Page[WorkflowOut], responses=describe_answers())
@@ -66,7 +69,7 @@ def list_step_types(
     return page.answer(found, request=request, show=lambda item: _show_step_type(*item))
 
 
-@router.get("/templates", response_model=Page[TemplateOut], responses=describe_answers())
+@router.get("/templates", operation_id="list_templates", response_model=Page[TemplateOut], responses=describe_answers())
 def list_templates_of_directory(
     request: Request,
     page: Annotated[PageRequest, Depends(page_of(TemplateOut, sort=("name",)))],
@@ -77,7 +80,7 @@ def list_templates_of_directory(
 
 
 @router.get("/templates/{name}", response_model=TemplateOut, responses=describe_answers(404))
-def read_template(name: Name) -> JSONResponse:
+def read_template(name: TemplateName) -> JSONResponse:
     """Show a template and the values it takes."""
     if name not in list_templates(get_settings()):
         raise RecordNotFoundError(f"there is no template {name!r}")
@@ -89,7 +92,7 @@ def list_agents(
     request: Request,
     root: Root,
     page: Annotated[PageRequest, Depends(page_of(AgentOut, sort=("connection",)))],
-    kind: Annotated[list[str] | None, Query(description="Any of openapi, a2a, mcp.")] = None,
+    kind: Annotated[list[DescriptionKind] | None, Query(max_length=MOST_VALUES, description="Any of these.")] = None,
 ) -> JSONResponse:
     """List the agents that the registry knows."""
     with open_records() as records:
@@ -100,7 +103,7 @@ def list_agents(
 
 
 @router.get("/agents/{connection}", response_model=AgentOut, responses=describe_answers(404))
-def read_agent(connection: Name, root: Root) -> JSONResponse:
+def read_agent(connection: Connection, root: Root) -> JSONResponse:
     """Show an agent."""
     with open_records() as records:
         found = records.endpoints.get_description(connection)
@@ -109,11 +112,13 @@ def read_agent(connection: Name, root: Root) -> JSONResponse:
 
 @router.get("/agents/{connection}/endpoints", response_model=Page[EndpointOut], responses=describe_answers(404))
 def list_endpoints(
-    connection: Name,
+    connection: Connection,
     request: Request,
     root: Root,
     page: Annotated[PageRequest, Depends(page_of(EndpointOut, sort=("operation_id", "path")))],
-    method: Annotated[list[str] | None, Query(description="Any of these, such as POST, SKILL or TOOL.")] = None,
+    method: Annotated[
+        list[Value] | None, Query(max_length=MOST_VALUES, description="Any of these, such as POST, SKILL or TOOL.")
+    ] = None,
     *,
     gone: Annotated[bool | None, Query(description="Whether its description no longer has it.")] = None,
 ) -> JSONResponse:

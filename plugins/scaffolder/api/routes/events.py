@@ -14,12 +14,12 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from scaffolder.api.paging import Page, PageRequest, as_filters, dump, page_of
+from scaffolder.api.paging import MOST_VALUES, Page, PageRequest, as_filters, dump, page_of
 from scaffolder.api.permissions import ProjectScope, find_readable_project
 from scaffolder.api.problems import describe_answers
 from scaffolder.api.records import open_records
 from scaffolder.api.routes.generated import GeneratedId, ReadableGenerated
-from scaffolder.api.schemas import PRINTABLE, AgentCallOut, EventOut
+from scaffolder.api.schemas import PRINTABLE, AgentCallOut, EventOut, Value
 from scaffolder.config import get_settings
 from scaffolder.errors import ScaffolderError, TooManyStreamsError
 from scaffolder.records import listing
@@ -39,8 +39,12 @@ def list_events(
     generated_id: GeneratedId,
     request: Request,
     page: Annotated[PageRequest, Depends(page_of(EventOut, sort=("id",)))],
-    subject: Annotated[list[str] | None, Query(description="Any of these kinds of record.")] = None,
-    kind: Annotated[list[str] | None, Query(description="Any of created, status, changed, deleted.")] = None,
+    subject: Annotated[
+        list[Value] | None, Query(max_length=MOST_VALUES, description="Any of these kinds of record.")
+    ] = None,
+    kind: Annotated[
+        list[Value] | None, Query(max_length=MOST_VALUES, description="Any of created, status, changed, deleted.")
+    ] = None,
 ) -> JSONResponse:
     """List what happened to a generated project, its agent calls and exports."""
     with open_records() as records:
@@ -101,7 +105,7 @@ def list_agent_calls(
     generated_id: GeneratedId,
     request: Request,
     page: Annotated[PageRequest, Depends(page_of(AgentCallOut, sort=("created_at",)))],
-    status: Annotated[list[AgentCallStatus] | None, Query(description="Any of these.")] = None,
+    status: Annotated[list[AgentCallStatus] | None, Query(max_length=MOST_VALUES, description="Any of these.")] = None,
     step_id: Annotated[str | None, Query(min_length=1, max_length=250, pattern=PRINTABLE)] = None,
     connection: Annotated[str | None, Query(min_length=1, max_length=250, pattern=PRINTABLE)] = None,
 ) -> JSONResponse:

@@ -15,16 +15,16 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from scaffolder.api.airflow_api import AirflowApi
-from scaffolder.api.downloads import send_file
+from scaffolder.api.downloads import declare_headers, send_file
 from scaffolder.api.links import Base, Root, link_generated
-from scaffolder.api.paging import Page, PageRequest, as_filters, dump, page_of
+from scaffolder.api.paging import MOST_VALUES, Page, PageRequest, as_filters, dump, page_of
 from scaffolder.api.permissions import CanExportRepository, IsProjectMemberOrReadOnly, ProjectScope
 from scaffolder.api.problems import describe_answers
 from scaffolder.api.records import open_records
 from scaffolder.api.resources import Resource
 from scaffolder.api.routes.generated import GeneratedId, IdempotencyKey
 from scaffolder.api.runs import start_exports
-from scaffolder.api.schemas import PRINTABLE, ExportOut, ExportRequestOut, ExportsIn, RunOut
+from scaffolder.api.schemas import EXPORT_ID, PRINTABLE, ExportOut, ExportRequestOut, ExportsIn, RunOut
 from scaffolder.config import get_settings
 from scaffolder.errors import ExportConflictError, RecordNotFoundError
 from scaffolder.generation.step_commit import get_project_directory
@@ -33,7 +33,7 @@ from scaffolder.records.models import ExportStatus, RepositoryExport
 
 router = APIRouter(prefix="/projects/{project}/generated/{generated_id}/exports", tags=["repository exports"])
 
-ExportId = Annotated[UUID, PathParameter(description="A repository export's id.")]
+ExportId = Annotated[UUID, PathParameter(description="A repository export's id.", examples=[EXPORT_ID])]
 ReadableExports = Annotated[ProjectScope, Depends(IsProjectMemberOrReadOnly(Resource.EXPORTS))]
 Exporter = Annotated[ProjectScope, Depends(CanExportRepository())]
 
@@ -46,7 +46,6 @@ _ARCHIVE: Final[dict[int | str, dict[str, Any]]] = {
     },
     206: {"description": "The part that the header Range asks for."},
     304: {"description": "Unchanged: the ETag is one of If-None-Match."},
-    416: {"description": "There is no such part."},
 }
 
 
@@ -57,7 +56,7 @@ def list_exports(
     request: Request,
     base: Base,
     page: Annotated[PageRequest, Depends(page_of(ExportOut, sort=("created_at",)))],
-    status: Annotated[list[ExportStatus] | None, Query(description="Any of these.")] = None,
+    status: Annotated[list[ExportStatus] | None, Query(max_length=MOST_VALUES, description="Any of these.")] = None,
     target: Annotated[str | None, Query(min_length=1, max_length=100, pattern="^[a-z][a-z0-9_]*$")] = None,
     run_id: Annotated[
         str | None, Query(min_length=1, max_length=250, pattern=PRINTABLE, description="The run that asked for them.")
@@ -145,7 +144,12 @@ async def retry_export(
     return JSONResponse(dump(ExportOut.show(found, base=base)), status_code=202, headers={"Location": location})
 
 
-@router.get("/{export_id}/archive", response_class=Response, responses=_ARCHIVE | describe_answers(404))
+@router.get(
+    "/{export_id}/archive",
+    response_class=Response,
+    dependencies=[Depends(declare_headers)],
+    responses=_ARCHIVE | describe_answers(404, 416),
+)
 def download_archive(
     scope: ReadableExports, generated_id: GeneratedId, export_id: ExportId, request: Request
 ) -> Response:
@@ -154,7 +158,12 @@ def download_archive(
     return send_file(request, path, digest=str(export.archive_sha256))
 
 
-@router.get("/{export_id}/manifest", response_class=Response, responses=_ARCHIVE | describe_answers(404))
+@router.get(
+    "/{export_id}/manifest",
+    response_class=Response,
+    dependencies=[Depends(declare_headers)],
+    responses=_ARCHIVE | describe_answers(404, 416),
+)
 def download_manifest(
     scope: ReadableExports, generated_id: GeneratedId, export_id: ExportId, request: Request
 ) -> Response:
@@ -162,7 +171,12 @@ def download_manifest(
     return _send_companion(scope, generated_id, export_id, request, kind="manifest")
 
 
-@router.get("/{export_id}/bundle", response_class=Response, responses=_ARCHIVE | describe_answers(404))
+@router.get(
+    "/{export_id}/bundle",
+    response_class=Response,
+    dependencies=[Depends(declare_headers)],
+    responses=_ARCHIVE | describe_answers(404, 416),
+)
 def download_bundle(
     scope: ReadableExports, generated_id: GeneratedId, export_id: ExportId, request: Request
 ) -> Response:

@@ -8,7 +8,7 @@ from typing import IO, Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from scaffolder.api.downloads import send_written
+from scaffolder.api.downloads import declare_headers, send_written
 from scaffolder.api.paging import Page, PageRequest, as_filters, dump, page_of
 from scaffolder.api.permissions import ProjectScope
 from scaffolder.api.problems import describe_answers
@@ -30,6 +30,7 @@ _COMMIT_PATTERN: Final = r"^[A-Za-z0-9_\[\].-]{1,250}$"
 At = Annotated[
     str | None, Query(alias="commit", description=f"{_COMMIT} The last one by default.", pattern=_COMMIT_PATTERN)
 ]
+Revision = Annotated[str, Query(description=_COMMIT, pattern=_COMMIT_PATTERN, examples=["files"])]
 FilePath = Annotated[
     str, Path(min_length=1, max_length=4_096, pattern=PRINTABLE, description="A file's path.", examples=["README.md"])
 ]
@@ -43,7 +44,6 @@ _BYTES: Final[dict[int | str, dict[str, Any]]] = {
     },
     206: {"description": "The part that the header Range asks for."},
     304: {"description": "Unchanged: the ETag is one of If-None-Match."},
-    416: {"description": "There is no such part."},
 }
 
 
@@ -129,7 +129,12 @@ def list_directory(
     return page.answer(found, request=request, show=_show_entry)
 
 
-@router.get("/content/{path:path}", response_class=Response, responses=_BYTES | describe_answers(404))
+@router.get(
+    "/content/{path:path}",
+    response_class=Response,
+    dependencies=[Depends(declare_headers)],
+    responses=_BYTES | describe_answers(404, 416),
+)
 def read_content(
     scope: ReadableGenerated, generated_id: GeneratedId, path: FilePath, request: Request, commit: At = None
 ) -> Response:
@@ -152,13 +157,15 @@ def read_content(
     return send_written(request, write, digest=file.sha256, filename=None)
 
 
-@router.get("/diff", response_model=Page[DifferenceOut], responses=describe_answers(404))
+@router.get(
+    "/diff", operation_id="compare_commits", response_model=Page[DifferenceOut], responses=describe_answers(404)
+)
 def compare(
     scope: ReadableGenerated,
     generated_id: GeneratedId,
     request: Request,
-    base: Annotated[str, Query(description=_COMMIT, pattern=_COMMIT_PATTERN)],
-    head: Annotated[str, Query(description=_COMMIT, pattern=_COMMIT_PATTERN)],
+    base: Revision,
+    head: Revision,
     page: Annotated[PageRequest, Depends(page_of(DifferenceOut, sort=("path",)))],
 ) -> JSONResponse:
     """List the paths that two commits have differently."""
@@ -173,13 +180,18 @@ def compare(
     return page.answer(found, request=request, show=DifferenceOut.show)
 
 
-@router.get("/patch", response_class=Response, responses=_BYTES | describe_answers(404))
+@router.get(
+    "/patch",
+    response_class=Response,
+    dependencies=[Depends(declare_headers)],
+    responses=_BYTES | describe_answers(404, 416),
+)
 def read_patch(
     scope: ReadableGenerated,
     generated_id: GeneratedId,
     request: Request,
-    base: Annotated[str, Query(description=_COMMIT, pattern=_COMMIT_PATTERN)],
-    head: Annotated[str, Query(description=_COMMIT, pattern=_COMMIT_PATTERN)],
+    base: Revision,
+    head: Revision,
 ) -> Response:
     """Send the changes between two commits as a unified diff."""
     with open_records() as records:

@@ -6,14 +6,13 @@ from contextlib import suppress
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime
 
 from scaffolder.api.airflow_api import AirflowApi
 from scaffolder.api.links import Base, Root, link_generated
-from scaffolder.api.paging import Page, PageRequest, as_filters, dump, page_of
+from scaffolder.api.paging import MOST_VALUES, Page, PageRequest, as_filters, dump, page_of
 from scaffolder.api.permissions import (
     Caller,
     CanGenerateProject,
@@ -26,11 +25,13 @@ from scaffolder.api.records import open_records
 from scaffolder.api.resources import Resource
 from scaffolder.api.runs import find_workflows, plan_generation, start_generation
 from scaffolder.api.schemas import (
+    GENERATED_ID,
     PRINTABLE,
     GeneratedDetail,
     GeneratedOut,
     GenerationIn,
     HoldIn,
+    Moment,
     RegenerationIn,
     Username,
 )
@@ -42,7 +43,7 @@ from scaffolder.retention.removal import remove_generated_project
 
 router = APIRouter(tags=["generated projects"])
 
-GeneratedId = Annotated[UUID, Path(description="A generated project's id.")]
+GeneratedId = Annotated[UUID, Path(description="A generated project's id.", examples=[GENERATED_ID])]
 ReadableGenerated = Annotated[ProjectScope, Depends(IsProjectMemberOrReadOnly(Resource.GENERATED))]
 WritableGenerated = ReadableGenerated
 Generator = Annotated[ProjectScope, Depends(CanGenerateProject())]
@@ -64,16 +65,19 @@ _MASK: Final = "***"
 
 def read_filters(
     status: Annotated[
-        list[GeneratedProjectStatus] | None, Query(description="Any of these; without it all but deleted ones.")
+        list[GeneratedProjectStatus] | None,
+        Query(max_length=MOST_VALUES, description="Any of these; without it all but deleted ones."),
     ] = None,
     workflow: Annotated[str | None, Query(max_length=63, pattern="^[a-z][a-z0-9_]*$")] = None,
     created_by: Annotated[Username | None, Query()] = None,
     *,
     held: Annotated[bool | None, Query()] = None,
-    export_status: Annotated[list[ExportStatus] | None, Query(description="Any of these.")] = None,
+    export_status: Annotated[
+        list[ExportStatus] | None, Query(max_length=MOST_VALUES, description="Any of these.")
+    ] = None,
     name_prefix: Annotated[str | None, Query(min_length=1, max_length=250, pattern=PRINTABLE)] = None,
-    created_from: Annotated[AwareDatetime | None, Query(description="From this time on.")] = None,
-    created_until: Annotated[AwareDatetime | None, Query(description="Before this time.")] = None,
+    created_from: Annotated[Moment | None, Query(description="From this time on.")] = None,
+    created_until: Annotated[Moment | None, Query(description="Before this time.")] = None,
 ) -> dict[str, Any]:
     """Return the filters of a list of generated projects."""
     living = [one for one in GeneratedProjectStatus if one is not GeneratedProjectStatus.DELETED]
@@ -213,7 +217,7 @@ async def regenerate(
     request: Request,
     root: Root,
     base: Base,
-    body: RegenerationIn | None = None,
+    body: Annotated[RegenerationIn | None, Body(examples=[{"params": {"name": "invoices-2"}}])] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
     """Run the same workflow again, with the same parameters where none are given: a new generated project."""

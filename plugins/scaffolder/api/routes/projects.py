@@ -8,12 +8,13 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from scaffolder.api.links import PREFIX, Root
-from scaffolder.api.paging import Page, PageRequest, as_filters, dump, page_of
+from scaffolder.api.paging import MOST_VALUES, Page, PageRequest, as_filters, dump, page_of
 from scaffolder.api.permissions import Caller, IsProjectMemberOrReadOnly, MayUse, ProjectScope
 from scaffolder.api.problems import describe_answers
 from scaffolder.api.records import open_records
 from scaffolder.api.resources import Resource
 from scaffolder.api.schemas import (
+    PRINTABLE,
     EventOut,
     MemberIn,
     MemberOut,
@@ -39,9 +40,10 @@ def list_projects(
     caller: User,
     request: Request,
     page: Annotated[PageRequest, Depends(page_of(ProjectOut, sort=("slug", "name", "created_at")))],
-    visibility: Annotated[list[Visibility] | None, Query(description="Any of these.")] = None,
+    visibility: Annotated[list[Visibility] | None, Query(max_length=MOST_VALUES, description="Any of these.")] = None,
     search: Annotated[
-        str | None, Query(min_length=1, max_length=100, description="Part of the slug or the name.")
+        str | None,
+        Query(min_length=1, max_length=100, pattern=PRINTABLE, description="Part of the slug or the name."),
     ] = None,
     member: Annotated[Username | None, Query(description="Projects that this user is a member of.")] = None,
 ) -> JSONResponse:
@@ -103,7 +105,7 @@ def list_members(
     scope: ReadableProject,
     request: Request,
     page: Annotated[PageRequest, Depends(page_of(MemberOut, sort=("username", "created_at")))],
-    role: Annotated[list[MemberRole] | None, Query(description="Any of these.")] = None,
+    role: Annotated[list[MemberRole] | None, Query(max_length=MOST_VALUES, description="Any of these.")] = None,
 ) -> JSONResponse:
     """List a project's members."""
     return _answer_page(scope, page, request, listing.MEMBERS, MemberOut.show, filters=as_filters(role=role))

@@ -133,15 +133,18 @@ CREATE TRIGGER check_begins_again BEFORE UPDATE OF status ON repository_export
 EFFECTS = """
 CREATE FUNCTION count_generated_projects() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE project SET generated_count = generated_count + CASE
-        WHEN TG_OP = 'INSERT' THEN 1
+    UPDATE project SET generated_count = generated_count + CASE TG_OP
+        WHEN 'INSERT' THEN 1
+        WHEN 'DELETE' THEN -1
         ELSE (NEW.status <> 'deleted')::int - (OLD.status <> 'deleted')::int
     END
-    WHERE id = NEW.project_id;
+    WHERE id = CASE TG_OP WHEN 'DELETE' THEN OLD.project_id ELSE NEW.project_id END;
     RETURN NULL;
 END $$;
 CREATE TRIGGER count_created AFTER INSERT ON generated_project
     FOR EACH ROW EXECUTE FUNCTION count_generated_projects();
+CREATE TRIGGER count_removed AFTER DELETE ON generated_project
+    FOR EACH ROW WHEN (OLD.status <> 'deleted') EXECUTE FUNCTION count_generated_projects();
 CREATE TRIGGER count_deleted AFTER UPDATE OF status ON generated_project
     FOR EACH ROW WHEN ((NEW.status = 'deleted') <> (OLD.status = 'deleted'))
     EXECUTE FUNCTION count_generated_projects();
@@ -244,6 +247,10 @@ def upgrade() -> None:
             CREATE TRIGGER write_change_event AFTER UPDATE OF {", ".join(columns)} ON {table}
             FOR EACH ROW EXECUTE FUNCTION write_change_event({arguments});
         """)
+    op.execute("""
+        CREATE TRIGGER write_removed_event AFTER DELETE ON generated_project
+        FOR EACH ROW EXECUTE FUNCTION write_change_event('status');
+    """)
     for table in ("project", "project_member"):
         arguments = ", ".join(f"'{column}'" for column in WATCHED[table])
         op.execute(f"""
@@ -264,7 +271,9 @@ DROP TRIGGER summarise_changed ON repository_export;
 DROP TRIGGER check_begins ON repository_export;
 DROP TRIGGER check_begins_again ON repository_export;
 DROP TRIGGER count_created ON generated_project;
+DROP TRIGGER count_removed ON generated_project;
 DROP TRIGGER count_deleted ON generated_project;
+DROP TRIGGER write_removed_event ON generated_project;
 DROP TRIGGER check_ends ON generated_project;
 DROP FUNCTION write_change_event, summarise_exports, count_generated_projects, check_export_begins,
     check_generated_project_ends;

@@ -33,6 +33,27 @@
       field.closest("[hidden]").hidden = false;
       filter();
     }
+    // Airflow's frame may open nothing outside itself, but its own page may: the link is followed there.
+    for (const link of document.querySelectorAll("a[data-outside]")) {
+      link.addEventListener("click", (event) => {
+        // There, no policy of ours stops a URL that is a script.
+        if (window.parent === window || !["http:", "https:"].includes(link.protocol)) return;
+        try {
+          const outer = window.parent.document.createElement("a");
+          outer.href = link.href;
+          if (link.dataset.outside === "tab" || event.ctrlKey || event.metaKey) {
+            outer.target = "_blank";
+            outer.rel = "noopener noreferrer";
+          }
+          window.parent.document.body.append(outer);
+          event.preventDefault();
+          outer.click();
+          outer.remove();
+        } catch {
+          // A frame of another origin: the browser follows the link as it can.
+        }
+      });
+    }
     for (const button of document.querySelectorAll(".copy")) {
       const source = button.parentElement.querySelector("code");
       button.hidden = false;

@@ -7,17 +7,20 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
 import scaffolder
-from scaffolder.api import agents, problems
+from scaffolder.api import problems
+from scaffolder.api.description import DescribedApp, name_operation
 from scaffolder.api.links import PREFIX
-from scaffolder.api.requests import BodyLimit, KnownQuery
+from scaffolder.api.requests import BodyLimit, KnownQuery, check_media_type
 from scaffolder.api.routes import catalogue, events, exports, files, generated, projects
+from scaffolder.ui import agents
+from scaffolder.ui import projects as ui_projects
 
 ROUTERS = (projects.router, generated.router, files.router, exports.router, events.router, catalogue.router)
 
 
 def create_app() -> FastAPI:
     """Return the app. FastAPI's own documentation routes are off: they would be open to everyone."""
-    app = FastAPI(
+    app = DescribedApp(
         title="Scaffolder",
         version=scaffolder.__version__,
         description="Projects, what was generated for them and how, and where it went. Errors are "
@@ -27,9 +30,10 @@ def create_app() -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=name_operation,
     )
     for router in ROUTERS:
-        app.include_router(router, prefix=PREFIX)
+        app.include_router(router, prefix=PREFIX, dependencies=[Depends(check_media_type)])
 
     @app.get(f"{PREFIX}/openapi.json", include_in_schema=False)
     def describe(request: Request) -> JSONResponse:
@@ -37,7 +41,8 @@ def create_app() -> FastAPI:
         root = request.scope.get("root_path", "")
         return JSONResponse(app.openapi() | {"servers": [{"url": root or "/"}]})
 
-    app.include_router(agents.router, include_in_schema=False)
+    for pages in (ui_projects.router, agents.router):
+        app.include_router(pages, include_in_schema=False)
     problems.install(app)
     app.add_middleware(BodyLimit)
     return app

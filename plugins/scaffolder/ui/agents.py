@@ -16,6 +16,7 @@ from scaffolder.api.records import open_records
 from scaffolder.api.resources import Resource
 from scaffolder.records.models import Endpoint
 from scaffolder.records.store import ProjectRecords
+from scaffolder.ui.answering import PageRoute, send
 
 
 def lend_records() -> Iterator[ProjectRecords]:
@@ -24,7 +25,7 @@ def lend_records() -> Iterator[ProjectRecords]:
         yield records
 
 
-router = APIRouter(prefix="/agents", tags=["agents"], dependencies=[Depends(MayUse(Resource.CATALOGUE))])
+router = APIRouter(prefix="/agents", route_class=PageRoute, dependencies=[Depends(MayUse(Resource.CATALOGUE))])
 Records = Annotated[ProjectRecords, Depends(lend_records)]
 
 
@@ -35,7 +36,7 @@ def show_agents(records: Records, root: Root) -> HTMLResponse:
         (description, sum(row.gone_at is None for row in _list_endpoints(records, description.connection)))
         for description in records.endpoints.list_descriptions()
     ]
-    return _page(documentation.render_agents(agents, root=root))
+    return send(documentation.render_agents(agents, root=root))
 
 
 @router.get("/{connection}.md", response_class=Response)
@@ -58,7 +59,7 @@ def show_agent(connection: str, records: Records, root: Root) -> HTMLResponse:
     endpoints = _list_endpoints(records, connection)
     if len(endpoints) <= documentation.MAX_OPERATIONS_ON_PAGE:
         endpoints = records.endpoints.list_endpoints(connection, with_definitions=True)
-    return _page(documentation.render_html(description, endpoints, root=root))
+    return send(documentation.render_html(description, endpoints, root=root))
 
 
 @router.get("/{connection}/operations/{operation_id:path}", response_class=HTMLResponse)
@@ -66,19 +67,8 @@ def show_operation(connection: str, operation_id: str, records: Records, root: R
     """Show one operation, skill or tool of an agent."""
     description = records.endpoints.get_description(connection)
     endpoint = records.endpoints.get_endpoint(connection, operation_id)
-    return _page(documentation.render_operation(description, endpoint, root=root))
+    return send(documentation.render_operation(description, endpoint, root=root))
 
 
 def _list_endpoints(records: ProjectRecords, connection: str) -> list[Endpoint]:
     return records.endpoints.list_endpoints(connection, with_definitions=False)
-
-
-def _page(html: str) -> HTMLResponse:
-    headers = {
-        # Airflow shows the pages in a frame of its own origin.
-        "Content-Security-Policy": f"{documentation.get_security_policy()}; frame-ancestors 'self'",
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
-        "Cache-Control": "private, no-cache",
-    }
-    return HTMLResponse(html, headers=headers)

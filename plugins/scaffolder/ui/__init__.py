@@ -1,0 +1,1 @@
+"""Pages inside Airflow's UI, made on the server: agents, generated projects."""
