@@ -46,14 +46,11 @@ def set_theme(browser: Browser, theme: str) -> None:  # noqa: F811  # the fixtur
     browser.driver.refresh()
 
 
-def test_from_the_list_to_a_project_its_files_and_its_run(
+def test_from_the_list_to_a_project_and_its_files(
     browser: Browser,  # noqa: F811  # the fixture
     generated: Run,
     tmp_path: Path,
 ) -> None:
-    from selenium.webdriver import ActionChains, Keys
-
-    found = generated.generated_project
     browser.open_plugin("scaffolder-projects")
     for theme in ("dark", "light"):
         set_theme(browser, theme)
@@ -97,14 +94,24 @@ def test_from_the_list_to_a_project_its_files_and_its_run(
     browser.driver.close()
     browser.driver.switch_to.window(main)
 
-    # The run is Airflow's own page, outside the frame.
+
+def test_from_a_project_to_its_run_and_back(browser: Browser, generated: Run) -> None:  # noqa: F811  # the fixture
+    from selenium.webdriver import ActionChains, Keys
+
+    found = generated.generated_project
+    browser.open_plugin("scaffolder-projects")
     enter_frame(browser)
+    browser.click_text("a", "shown")
+    browser.find("#files")
+
+    # The run is Airflow's own page, outside the frame.
     browser.find_text("a", found.run_id).click()
     browser.driver.switch_to.default_content()
     browser.wait(lambda driver: "/dags/steps/runs/" in driver.current_url)
     assert not is_hacked(browser)
 
-    # And from the run back to what it has generated.
+    # And from the run, whose id has a plus, back to what it has generated.
+    assert "+" in found.run_id
     browser.click_text("a", "Generated project")
     enter_frame(browser)
     assert browser.find("h1").text.startswith("shown")

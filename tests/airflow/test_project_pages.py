@@ -191,7 +191,6 @@ def test_what_is_hidden_or_wrong_is_a_page_too(client: Client, scene: Scene) -> 
     assert "there is no project &#39;hidden&#39;" in see(client, "/projects?project=hidden", status=404)
     assert "there is no project &#39;&lt;b&gt; &#39;" in see(client, "/projects?project=%3Cb%3E+", status=404)
     see(client, "/projects?cursor=nonsense", status=422)
-    assert "Not authenticated" in see(client, "/projects", status=401, role=None)
 
 
 def test_nothing_that_agents_and_users_say_becomes_html(client: Client, scene: Scene) -> None:
@@ -228,7 +227,11 @@ def test_nothing_that_agents_and_users_say_becomes_html(client: Client, scene: S
 
 
 def test_roles_without_our_permission_see_a_page_that_says_so(client: Client, scene: Scene) -> None:
-    assert "may not GET here" in see(client, "/projects", status=403, role="")
+    key = scene.generate()
+    run_id = quote(scene.records.get_generated_project(key).run_id)
+    for path in ("/projects", f"/projects/secret/generated/{key}", f"/runs?dag_id=plain&run_id={run_id}"):
+        assert "may not GET here" in see(client, path, status=403, role="")
+        assert "Not authenticated" in see(client, path, status=401, role=None)
 
 
 def test_members_see_the_project_once_they_are(client: Client, scene: Scene) -> None:
