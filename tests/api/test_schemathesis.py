@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from scaffolder.api.schemas import EXPORT_ID, GENERATED_ID
+from scaffolder.api.schemas.values import EXPORT_ID, GENERATED_ID
 from scaffolder.records.models import MemberRole, Visibility
 from tests.api.conftest import Api
 from tests.api.scenes import Scene

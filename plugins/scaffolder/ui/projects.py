@@ -26,7 +26,7 @@ from scaffolder.api.permissions import (
 from scaffolder.api.records import open_records
 from scaffolder.api.resources import Resource
 from scaffolder.api.routes.generated import GeneratedId
-from scaffolder.api.schemas import PRINTABLE
+from scaffolder.api.schemas.values import PRINTABLE
 from scaffolder.errors import RecordNotFoundError
 from scaffolder.records import listing
 from scaffolder.records.listing import Order

@@ -15,15 +15,8 @@ from scaffolder.api.problems import describe_answers
 from scaffolder.api.records import open_records
 from scaffolder.api.resources import Resource
 from scaffolder.api.runs import find_workflows
-from scaffolder.api.schemas import (
-    PRINTABLE,
-    AgentOut,
-    EndpointOut,
-    StepTypeOut,
-    TemplateOut,
-    Value,
-    WorkflowOut,
-)
+from scaffolder.api.schemas.catalogue import AgentOut, EndpointOut, StepTypeOut, TemplateOut, WorkflowOut
+from scaffolder.api.schemas.values import PRINTABLE, Value
 from scaffolder.config import get_settings
 from scaffolder.errors import RecordNotFoundError, ScaffolderError
 from scaffolder.generation.templates.sources import find_kind, find_template, list_templates

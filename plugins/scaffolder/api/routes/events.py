@@ -19,7 +19,8 @@ from scaffolder.api.permissions import ProjectScope, find_readable_project
 from scaffolder.api.problems import describe_answers
 from scaffolder.api.records import open_records
 from scaffolder.api.routes.generated import GeneratedId, ReadableGenerated
-from scaffolder.api.schemas import PRINTABLE, AgentCallOut, EventOut, Value
+from scaffolder.api.schemas.events import AgentCallOut, EventOut
+from scaffolder.api.schemas.values import PRINTABLE, Value
 from scaffolder.config import get_settings
 from scaffolder.errors import ScaffolderError, TooManyStreamsError
 from scaffolder.records import listing

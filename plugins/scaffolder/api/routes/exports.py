@@ -24,7 +24,9 @@ from scaffolder.api.records import open_records
 from scaffolder.api.resources import Resource
 from scaffolder.api.routes.generated import GeneratedId, IdempotencyKey
 from scaffolder.api.runs import start_exports
-from scaffolder.api.schemas import EXPORT_ID, PRINTABLE, ExportOut, ExportRequestOut, ExportsIn, RunOut
+from scaffolder.api.schemas.exports import ExportOut, ExportRequestOut, ExportsIn
+from scaffolder.api.schemas.generated import RunOut
+from scaffolder.api.schemas.values import EXPORT_ID, PRINTABLE
 from scaffolder.config import get_settings
 from scaffolder.errors import ExportConflictError, RecordNotFoundError
 from scaffolder.generation.step_commit import get_project_directory

@@ -14,7 +14,9 @@ from scaffolder.api.permissions import ProjectScope
 from scaffolder.api.problems import describe_answers
 from scaffolder.api.records import open_records
 from scaffolder.api.routes.generated import GeneratedId, ReadableGenerated
-from scaffolder.api.schemas import PRINTABLE, CommitOut, DifferenceOut, EntryOut, FileOut
+from scaffolder.api.schemas.files import DifferenceOut, EntryOut, FileOut
+from scaffolder.api.schemas.generated import CommitOut
+from scaffolder.api.schemas.values import PRINTABLE
 from scaffolder.config import get_settings
 from scaffolder.errors import RecordNotFoundError, StorageError
 from scaffolder.generation.repository import ProjectRepository

@@ -24,17 +24,8 @@ from scaffolder.api.problems import describe_answers
 from scaffolder.api.records import open_records
 from scaffolder.api.resources import Resource
 from scaffolder.api.runs import find_workflows, plan_generation, start_generation
-from scaffolder.api.schemas import (
-    GENERATED_ID,
-    PRINTABLE,
-    GeneratedDetail,
-    GeneratedOut,
-    GenerationIn,
-    HoldIn,
-    Moment,
-    RegenerationIn,
-    Username,
-)
+from scaffolder.api.schemas.generated import GeneratedDetail, GeneratedOut, GenerationIn, HoldIn, RegenerationIn
+from scaffolder.api.schemas.values import GENERATED_ID, PRINTABLE, Moment, Username
 from scaffolder.config import get_settings
 from scaffolder.errors import RecordConflictError, RecordNotFoundError
 from scaffolder.records import listing

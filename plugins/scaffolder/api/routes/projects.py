@@ -13,16 +13,9 @@ from scaffolder.api.permissions import Caller, IsProjectMemberOrReadOnly, MayUse
 from scaffolder.api.problems import describe_answers
 from scaffolder.api.records import open_records
 from scaffolder.api.resources import Resource
-from scaffolder.api.schemas import (
-    PRINTABLE,
-    EventOut,
-    MemberIn,
-    MemberOut,
-    ProjectChanges,
-    ProjectIn,
-    ProjectOut,
-    Username,
-)
+from scaffolder.api.schemas.events import EventOut
+from scaffolder.api.schemas.projects import MemberIn, MemberOut, ProjectChanges, ProjectIn, ProjectOut
+from scaffolder.api.schemas.values import PRINTABLE, Username
 from scaffolder.errors import RecordNotFoundError
 from scaffolder.records import listing
 from scaffolder.records.models import MemberRole, Visibility
