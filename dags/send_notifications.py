@@ -9,8 +9,8 @@ from airflow.sdk import DAG, AssetOrTimeSchedule, DeltaTriggerTimetable
 
 from scaffolder.config import get_settings
 from scaffolder.notifications.channels import load_channels
+from scaffolder.operators import SendNotificationsOperator
 from scaffolder.operators.assets import GENERATED_PROJECT_READY, REPOSITORY_EXPORTED
-from scaffolder.operators.notifications import SendNotificationsOperator
 
 _settings = get_settings()
 if load_channels(_settings.notifications):

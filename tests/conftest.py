@@ -82,7 +82,7 @@ def empty_database(postgres: EmbeddedPostgres) -> str:
 def records_database(postgres: EmbeddedPostgres, migrated_database: str) -> str:
     """The name of the migrated database, emptied for this test."""
     with psycopg.connect(postgres.url(migrated_database), autocommit=True) as connection:
-        connection.execute("TRUNCATE project, agent_description, event, host_pace CASCADE")
+        connection.execute("TRUNCATE project, agent_description, event, host_pace, notification_channel CASCADE")
     return migrated_database
 
 

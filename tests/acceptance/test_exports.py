@@ -288,6 +288,30 @@ def test_a_project_that_is_not_ready_is_not_exported_again(hub: Live) -> None:
     assert "is 'failed'; accepted is one that is 'ready'" in again.log("plan")
 
 
+def test_an_export_whose_run_is_ended_from_outside_is_over_too(hub: Live, published: Run) -> None:
+    seen: list[str] = []
+
+    def stop(when: str, method: str, path: str) -> None:
+        if method == "POST" and when == "before" and not seen:
+            seen.append(path)
+            hub.rest.call("PATCH", f"/api/v2/dags/export_repository/dagRuns/{run.run_id}", json={"state": "failed"})
+
+    hub.github.on_request = stop
+    hub.rest.wait_for_dag("export_repository")
+    export = {"target": "github", "connection": "test_github", "options": {"owner": "acme", "repository": "cut-off"}}
+    conf = {"generated_project": str(published.generated_project.id), "exports": [export]}
+    run = Run(hub, "export_repository", hub.rest.trigger("export_repository", conf=conf))
+    assert wait_until(
+        lambda: any(
+            one.options.get("repository") == "cut-off" and one.status is ExportStatus.FAILED
+            for one in published.read("exports")
+        ),
+        timeout_seconds=60,
+    )
+    hub.github.on_request = None
+    assert run.wait().state == "failed"
+
+
 def test_a_run_ended_from_outside_says_what_is_left_and_its_finaliser_takes_it_back(hub: Live) -> None:
     hub.git.create("ended")
     seen: list[str] = []

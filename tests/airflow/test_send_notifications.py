@@ -65,6 +65,20 @@ class AsyncRecorder(BaseNotifier):
         self.told.append(f"{self.text} {context['event']['type']}")
 
 
+class Greedy(BaseNotifier):
+    """Changes what it was given."""
+
+    told: ClassVar[list[int]] = []
+
+    def __init__(self, addresses: list[str]) -> None:
+        super().__init__()
+        self.addresses = addresses
+
+    def notify(self, context: Any) -> None:
+        self.addresses.append("me, too")
+        self.told.append(len(self.addresses))
+
+
 class Sending:
     """The operator, in an Airflow with a webhook and records."""
 
@@ -227,6 +241,15 @@ def test_a_notifier_that_can_only_be_awaited_is(sending: Sending) -> None:
         sending.finish()
     assert sending.run() == NOTHING | {"queued": 4, "sent": 4}
     assert AsyncRecorder.told == ["bookings generated_project.ready"] * 2
+
+
+def test_a_notifier_does_not_change_what_the_next_one_is_given(sending: Sending) -> None:
+    sending.configure(notifier("Greedy", addresses=["a"]))
+    sending.run()
+    for _ in range(2):
+        sending.finish()
+    assert sending.run() == NOTHING | {"queued": 2, "sent": 2}
+    assert Greedy.told == [2, 2]
 
 
 @pytest.mark.parametrize("arguments", [{"text": "x", "fail": True}, {"text": "{{ 1 / 0 }}"}, {"text": "{{ nothing }"}])

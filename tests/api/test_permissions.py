@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -143,6 +145,22 @@ def test_a_cookie_alone_changes_nothing(api: Api, scene: Scene, method: str, tem
     assert (answer.status_code, "a cookie alone is not accepted" in answer.text) == (403, True)
     # It is good for looking, as a browser does.
     assert api.ask("GET", "/projects", user=None, headers=cookie).status_code == 200
+
+
+@pytest.mark.parametrize("empty", ["Bearer ", "Bearer    ", "bearer \t", "Basic eDp5", "Bearer\u00a0"])
+def test_a_scheme_without_a_token_is_no_token(api: Api, empty: str) -> None:
+    # By a client that sends what it is told to.
+    connection = http.client.HTTPConnection(api.server.url.removeprefix("http://"), timeout=30)
+    body = json.dumps({"slug": f"p-{uuid4().hex[:12]}"})
+    headers = {
+        "Cookie": f"_token={api.server.token('root')}",
+        "Authorization": empty.encode("latin-1"),
+        "Content-Type": "application/json",
+    }
+    connection.request("POST", "/scaffolder/api/v1/projects", body=body, headers=headers)
+    answer = connection.getresponse()
+    assert answer.status in {401, 403}, answer.read()
+    connection.close()
 
 
 NESTED = [route for route in ROUTES if "{generated_id}" in route[1]]

@@ -115,6 +115,67 @@ def test_secret_parameters_are_masked(api: Api, scene: Scene) -> None:
     assert (shown.json()["params"]["passphrase"], "hush" in answer.text + shown.text) == ("***", False)
 
 
+def test_nothing_secret_is_shown_where_nobody_knows_what_is(api: Api, scene: Scene) -> None:
+    key = scene.generate()
+    api.connection.execute(
+        "UPDATE generated_project SET workflow = 'gone', params = '{\"passphrase\": \"hush\"}' WHERE id = %s", (key,)
+    )
+    assert api.ask("GET", f"/projects/{scene.project}/generated/{key}").json()["params"] == {"passphrase": "***"}
+
+
+def test_the_same_key_starts_nothing_again_whatever_became_of_the_first(api: Api, scene: Scene) -> None:
+    url, headers = f"/projects/{scene.project}/generated", {"Idempotency-Key": str(uuid4())}
+    first = api.ask("POST", url, json={"workflow": "plain"}, headers=headers).json()
+    api.ask("POST", f"{url}/{first['id']}/cancel")
+    run = f"/api/v2/dags/plain/dagRuns/{first['run']['run_id']}"
+    assert api.server.request("DELETE", run, user="root").status_code == 204
+    again = api.ask("POST", url, json={"workflow": "plain"}, headers=headers)
+    assert (again.status_code, again.json()["id"], again.json()["status"]) == (202, first["id"], "failed")
+    assert api.server.request("GET", run, user="root").status_code == 404
+
+
+def test_many_who_ask_a_paused_workflow_with_one_key_start_nothing(api: Api, scene: Scene) -> None:
+    headers = {"Idempotency-Key": str(uuid4())}
+
+    def create(_: int) -> int:
+        url = f"/projects/{scene.project}/generated"
+        return api.ask("POST", url, json={"workflow": "paused"}, headers=headers).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(create, range(12))) == {409}
+    runs = api.server.request("GET", "/api/v2/dags/paused/dagRuns", user="root").json()
+    assert (runs["total_entries"], scene.records.projects.get(scene.project).generated_count) == (0, 0)
+
+
+@pytest.mark.parametrize("depth", [101, 300, 900])
+def test_parameters_nested_too_deep_are_refused_and_leave_nothing(api: Api, scene: Scene, depth: int) -> None:
+    body = '{"workflow": "plain", "params": {"name": ' + "[" * depth + "]" * depth + "}}"
+    answer = api.ask(
+        "POST",
+        f"/projects/{scene.project}/generated",
+        content=body,
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status_code in {400, 422}, answer.text
+    assert scene.records.projects.get(scene.project).generated_count == 0
+
+
+def test_a_hold_that_is_over_before_it_begins_is_refused(api: Api, scene: Scene) -> None:
+    key = scene.generate()
+    body = {"reason": "x", "until": "2020-01-01T00:00:00Z"}
+    answer = api.ask("POST", f"/projects/{scene.project}/generated/{key}/hold", json=body)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/until")
+
+
+def test_an_export_of_what_is_deleted_is_not_tried_again(api: Api, scene: Scene) -> None:
+    key = scene.generate()
+    export = scene.export(key, status="failed")
+    url = f"/projects/{scene.project}/generated/{key}"
+    assert api.ask("DELETE", url).status_code == 204
+    answer = api.ask("POST", f"{url}/exports/{export}/retry")
+    assert (answer.status_code, "accepted is one that is still there" in answer.text) == (409, True)
+
+
 def test_regenerating_runs_the_same_again(api: Api, scene: Scene) -> None:
     first = scene.generate()
     url = f"/projects/{scene.project}/generated/{first}/regenerate"

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -402,6 +403,27 @@ def test_what_follows_a_2xx_does_not_matter(receiver: Receiver, behaviour: Behav
     began = time.monotonic()
     assert receiver.send() == SendingCounts(queued=1, sent=1)
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_no_more_of_an_answer_is_taken_than_its_beginning(receiver: Receiver, status: int) -> None:
+    taken = 0
+
+    def flood_and_count(wire: Wire, _: WireRequest) -> None:
+        nonlocal taken
+        wire.send(head(status, Content_Length=10**9))
+        with suppress(OSError):
+            for _ in range(2_000):
+                wire.send(b"a" * 65_536)
+                taken += 65_536
+        wire.close()
+
+    receiver.watch()
+    receiver.server.behave(flood_and_count)
+    receiver.make_ready()
+    assert receiver.send() == SendingCounts(queued=1, sent=status == 200, later=status == 500)
+    # What the sockets' buffers hold comes on top.
+    assert 0 < taken < 20_000_000
 
 
 @pytest.mark.parametrize(

@@ -29,13 +29,13 @@ from scaffolder.operators.run import find_exportable, get_generated_project_id
 from scaffolder.records import listing
 from scaffolder.records.listing import Order
 from scaffolder.records.membership import check_may_generate
-from scaffolder.records.models import ExportStatus, GeneratedProjectStatus, MemberRole, Visibility
+from scaffolder.records.models import Charge, Event, ExportStatus, GeneratedProjectStatus, MemberRole, Visibility
 from scaffolder.records.store import ProjectRecords
 from scaffolder.retention.removal import remove_generated_project
 from tests.factories import begin_call, make_run, open_project
 
 
-def intend(records: ProjectRecords, key: UUID) -> UUID:
+def intend(records: ProjectRecords, key: UUID, *, run_id: str | None = None) -> UUID:
     export_id = uuid4()
     records.exports.intend(
         export_id,
@@ -45,6 +45,8 @@ def intend(records: ProjectRecords, key: UUID) -> UUID:
         options={},
         idempotency_key=str(export_id),
         commit="c" * 40,
+        dag_id="export_repository",
+        run_id=run_id,
     )
     return export_id
 
@@ -97,11 +99,22 @@ def test_a_run_generates_only_where_its_user_may(records: ProjectRecords) -> Non
 def test_whom_the_api_has_let_in_for_a_run_may_generate_in_it_alone(records: ProjectRecords) -> None:
     records.projects.create("payments", name="Payments", owner="olga")
     run = make_run(user="root")
-    request(records, run_id=run.run_id, username="root", project="payments")
+    request(records, run_id=run.run_id, username="root", project="payments", as_administrator=True)
     assert open_project(records, project="payments", run=run).status is GeneratedProjectStatus.GENERATING
     for other in (make_run(user="root"), make_run(run_id=run.run_id, user="eve")):
         with pytest.raises(PermissionDeniedError):
             open_project(records, project="payments", run=other)
+
+
+def test_a_member_whom_the_api_has_let_in_is_asked_for_again_by_the_run(records: ProjectRecords) -> None:
+    """Else whoever was put out could run the same run again, with what they like."""
+    records.projects.create("payments", name="Payments", owner="olga")
+    records.projects.set_member("payments", username="mel", role=MemberRole.MEMBER)
+    run = make_run(user="mel")
+    request(records, run_id=run.run_id, username="mel", project="payments")
+    records.projects.remove_member("payments", username="mel")
+    with pytest.raises(PermissionDeniedError, match="is no member"):
+        open_project(records, project="payments", run=run)
 
 
 def test_a_run_cannot_take_over_the_record_of_another_project(records: ProjectRecords) -> None:
@@ -145,8 +158,9 @@ def test_a_project_that_is_closed_keeps_an_owner(records: ProjectRecords) -> Non
     records.projects.set_member("payments", username="otto", role=MemberRole.OWNER)
     records.projects.remove_member("payments", username="olga")
     open_project(records)  # the project "default", which nobody owns
-    with pytest.raises(RecordConflictError, match="has no owner, so nobody could open it again"):
-        records.projects.update("default", visibility=Visibility.PRIVATE)
+    for visibility in (Visibility.PRIVATE, Visibility.PUBLIC):
+        with pytest.raises(RecordConflictError, match="has no owner, so nobody could open it again"):
+            records.projects.update("default", visibility=visibility)
 
 
 def test_a_project_goes_only_without_records(records: ProjectRecords) -> None:
@@ -172,10 +186,20 @@ def test_everything_that_happens_to_a_project_is_an_event(records: ProjectRecord
     records.projects.set_member("payments", username="bob", role=MemberRole.VIEWER)
     records.projects.set_member("payments", username="bob", role=MemberRole.MEMBER)
     records.projects.remove_member("payments", username="bob")
-    records.projects.delete("payments")
-    events = records.listing.list(
+    key = records._fetch_one("SELECT id FROM project WHERE slug = 'payments'", {})
+    assert key is not None
+    listed = records.listing.list(
         listing.EVENTS_OF_PROJECT, order=Order(key="id"), limit=50, within={"project": "payments"}
     ).items
+    records.projects.delete("payments")
+    # Whoever gets the slug next does not get what was before.
+    records.projects.create("payments", name="Others", owner="eve")
+    shown = records.listing.list(
+        listing.EVENTS_OF_PROJECT, order=Order(key="id"), limit=50, within={"project": "payments"}
+    ).items
+    assert [event.detail["name"]["to"] for event in shown if event.subject == "project"] == ["Others"]
+    assert len(listed) == 6
+    events = records._rows(Event, "SELECT * FROM event WHERE project_id = %(id)s ORDER BY id", key)
     told = [
         (event.subject, event.subject_id, event.kind, event.detail.get("role") or event.detail.get("name"))
         for event in events
@@ -311,6 +335,17 @@ def test_the_last_change_and_the_count_of_exports_are_on_the_generated_project(r
     assert told == [(0, "exporting"), (1, "exported"), (1, "exporting"), (2, "exported"), (1, "rolled_back")]
 
 
+def test_a_run_that_ends_leaves_no_export_open(records: ProjectRecords) -> None:
+    """Else a generated project whose export was killed could neither go nor be exported again by hand."""
+    key = make_ready(records)
+    mine, other = intend(records, key, run_id="one"), intend(records, key, run_id="two")
+    records.exports.mark_exporting(mine)
+    records.exports.fail_open_of_run("export_repository", "one")
+    found = records.exports.get(mine)
+    assert (found.status, found.error) == (ExportStatus.FAILED, "its run ended before it did")
+    assert records.exports.get(other).status is ExportStatus.PENDING
+
+
 def test_a_project_counts_what_it_has_generated(records: ProjectRecords, settings: Settings) -> None:
     keys = [make_ready(records, project="payments") for _ in range(3)]
     assert records.projects.get("payments").generated_count == 3
@@ -344,6 +379,7 @@ def request(records: ProjectRecords, *, run_id: str | None = None, **values: Any
         "generated_project_id": get_generated_project_id("openapi_service", run_id),
         "username": "ada",
         "request_digest": "a",
+        "as_administrator": False,
     }
     more = {"project": "default", "name": "x", "workflow": "openapi_service", "params": {}}
     given = {name: values.pop(name, value) for name, value in more.items()}
@@ -461,7 +497,10 @@ def test_lists_show_what_is_private_to_members_alone(records: ProjectRecords) ->
 
 def test_removal_leaves_the_record_and_its_exports(records: ProjectRecords, settings: Settings) -> None:
     key = open_project(records).id
-    begin_call(records, uuid4(), records.get_generated_project(key))
+    call = uuid4()
+    begin_call(records, call, records.get_generated_project(key))
+    charge = Charge(input_tokens=7, output_tokens=5)
+    records.agent_calls.answer(call, http_status=200, response={"say": "x"}, latency_ms=1, charge=charge)
     directory = get_project_directory(key, settings=settings)
     (directory / "repository").mkdir(parents=True)
     with pytest.raises(StatusTransitionError, match="cannot go from generating to expired"):
@@ -473,13 +512,50 @@ def test_removal_leaves_the_record_and_its_exports(records: ProjectRecords, sett
     remove_generated_project(records, key, settings=settings)
     found = records.get_generated_project(key)
     assert (found.status, records.exports.get(export_id).url) == ("deleted", "https://git.example/x")
-    assert records.agent_calls.list(key) == []
+    # What it has cost counts on; what was said is gone.
+    [kept] = records.agent_calls.list(key)
+    assert (kept.input_tokens, kept.output_tokens, kept.response) == (7, 5, None)
     assert list(directory.parent.glob("**/*")) == [directory.parent / ".trash"]
     assert [
         event.detail["to"]
         for event in records.list_events(key)
         if event.subject == "generated_project" and event.kind == "status"
     ][-2:] == ["expired", "deleted"]
+
+
+def test_many_who_remove_the_same_remove_it_once(
+    records: ProjectRecords, postgres: EmbeddedPostgres, records_database: str, settings: Settings
+) -> None:
+    for _ in range(8):
+        key = make_ready(records)
+        directory = get_project_directory(key, settings=settings)
+        for number in range(30):
+            (directory / f"d{number}").mkdir(parents=True)
+        barrier = threading.Barrier(4)
+
+        def remove(_: int, key: UUID = key, barrier: threading.Barrier = barrier) -> None:
+            with psycopg.connect(postgres.url(records_database), autocommit=True) as connection:
+                barrier.wait()
+                remove_generated_project(ProjectRecords(connection), key, settings=settings)
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(remove, range(4)))
+        assert records.get_generated_project(key).status is GeneratedProjectStatus.DELETED
+        assert list(directory.parent.glob("**/*")) == [directory.parent / ".trash"]
+
+
+def test_what_jsonb_does_not_take_hinders_no_change(records: ProjectRecords) -> None:
+    key = make_ready(records, params={"name": "a\0b"})
+    records.hold(key, reason="x", username="ada", until=None)
+    assert records.get_generated_project(key).params == {"name": "a\0b"}
+
+
+def test_an_event_names_no_place_on_a_machine(records: ProjectRecords) -> None:
+    key = make_ready(records)
+    export = intend(records, key)
+    records.exports.mark_exporting(export)
+    records.exports.mark_exported(export, url="file:///srv/x.zip", archive_path="/srv/x.zip", archive_sha256="a" * 64)
+    assert "/srv" not in str([event.detail for event in records.list_events(key)])
 
 
 @pytest.mark.parametrize("done", ["expired", "moved", "half removed", "removed"])

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Generic, TypeVar
+from urllib.parse import quote, unquote
 
 from fastapi import Query, Request
 from fastapi.responses import JSONResponse
@@ -83,7 +84,7 @@ class PageRequest:
         headers = {}
         if cursor is not None:
             following = request.url.include_query_params(cursor=cursor)
-            headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+            headers["Link"] = f'<{quote(unquote(following.path))}?{following.query}>; rel="next"'
         return JSONResponse({"items": items, "next_cursor": cursor}, headers=headers)
 
     def cut(self, items: Sequence[Any], *, key: Callable[[Any], str]) -> PageOf[Any]:

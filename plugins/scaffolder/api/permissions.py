@@ -15,6 +15,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.core_api.security import GetUserDep
 from airflow.models.dag import DagModel
 from fastapi import Depends, Path, Request
+from fastapi.security.utils import get_authorization_scheme_param
 
 from scaffolder.api.records import open_records
 from scaffolder.api.resources import Resource
@@ -57,6 +58,7 @@ class Caller:
         if not self.may(method, resource):
             raise PermissionDeniedError(
                 f"user {self.name!r} may not {method} here; what is needed is that permission on {resource.value!r}"
+                + ("" if method == "GET" else ", and on DAG runs")
             )
 
     def may_read_dag(self, dag_id: str) -> bool:
@@ -86,8 +88,9 @@ class Caller:
 
 def get_caller(request: Request, user: GetUserDep) -> Caller:
     """Return who asks. Raises PermissionDeniedError for a state change that has no token but the cookie's."""
-    authorization = request.headers.get("authorization", "")
-    if request.method not in SAFE_METHODS and not authorization.lower().startswith("bearer "):
+    # Read as Airflow reads it: a scheme without a token is nothing, and the cookie would count.
+    scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
+    if request.method not in SAFE_METHODS and (scheme.lower() != "bearer" or not token.strip()):
         raise PermissionDeniedError(
             f"{request.method} needs the token in the Authorization header; a cookie alone is not accepted"
         )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,6 +25,7 @@ from scaffolder.operators.generated_project import find_param_problems
 from scaffolder.operators.plan_exports import plan_exports
 from scaffolder.operators.run import get_generated_project_id
 from scaffolder.records.models import GeneratedProject, GeneratedProjectStatus, RequestedRun
+from scaffolder.records.store import ProjectRecords
 from scaffolder.workflows.definition import WorkflowDefinition, load_definitions
 
 
@@ -40,8 +42,9 @@ def find_workflows(settings: Settings) -> dict[str, WorkflowDefinition]:
     """Return the sound workflows by id, as their files say now."""
     stamps = []
     for path in settings.workflows_dir.glob("*.yaml"):
-        status = path.stat()
-        stamps.append((str(path), status.st_mtime_ns, status.st_size))
+        with suppress(FileNotFoundError):  # it may be replaced just now
+            status = path.stat()
+            stamps.append((str(path), status.st_mtime_ns, status.st_size))
     return _load_workflows(settings, tuple(sorted(stamps)))
 
 
@@ -50,12 +53,18 @@ def _load_workflows(settings: Settings, _: tuple[tuple[str, int, int], ...]) -> 
     return {one.id: one for one in load_definitions(settings.workflows_dir, settings=settings)[0]}
 
 
-def plan_generation(workflow: str, params: Mapping[str, Any], *, project: str) -> GenerationPlan:
-    """Check what somebody wants generated. Raises InvalidParametersError that points at every wrong parameter."""
-    workflows = find_workflows(get_settings())
+def plan_generation(workflow: str, params: Mapping[str, Any], *, scope: ProjectScope) -> GenerationPlan:
+    """Check what somebody wants generated.
+
+    Raises InvalidParametersError that points at every wrong parameter, and PermissionDeniedError where the caller may
+    not run the workflow. Workflows that the caller does not see are not there.
+    """
+    project = scope.project
+    workflows = {name: one for name, one in find_workflows(get_settings()).items() if scope.caller.may_read_dag(name)}
     if workflow not in workflows:
         sentence = f"there is no workflow {workflow!r}; accepted are {sorted(workflows)}"
         raise InvalidParametersError(sentence, pointers={"/workflow": sentence})
+    scope.caller.check_may_trigger(workflow)
     definition = workflows[workflow]
     if params.get("project", project) != project:
         sentence = f"it is {params['project']!r}; accepted is that of the path, {project!r}"
@@ -82,9 +91,9 @@ async def start_generation(
     The record is there, ``pending``, before the run is, and gone again where Airflow refuses to start it.
     """
     dag_id = plan.definition.id
-    airflow = AirflowApi(request)
     run_id = _make_run_id()
-    run = _describe_run(
+    run = await run_in_threadpool(
+        _describe_run,
         request,
         scope,
         dag_id=dag_id,
@@ -94,20 +103,17 @@ async def start_generation(
         idempotency_key=idempotency_key,
     )
 
-    def record() -> RequestedRun:
-        scope.caller.check_may_trigger(dag_id)
-        with open_records(actor=scope.caller.name) as records:
-            return records.requested_runs.request_generation(
-                run,
-                project=scope.project,
-                name=plan.name,
-                workflow=dag_id,
-                params=plan.params,
-                regenerated_from=regenerated_from,
-            )
+    def record(records: ProjectRecords) -> RequestedRun:
+        return records.requested_runs.request_generation(
+            run,
+            project=scope.project,
+            name=plan.name,
+            workflow=dag_id,
+            params=plan.params,
+            regenerated_from=regenerated_from,
+        )
 
-    requested = await run_in_threadpool(record)
-    await _trigger(airflow, scope, requested, run=run, conf=plan.params)
+    requested = await _start(AirflowApi(request), scope, run, record=record, conf=plan.params)
 
     def read() -> GeneratedProject:
         with open_records() as records:
@@ -128,14 +134,9 @@ async def start_exports(
 
     Raises ExportConflictError where the generated project is not ready, and InvalidParametersError.
     """
-    if generated_project.status is not GeneratedProjectStatus.READY:
-        raise ExportConflictError(
-            f"generated project {generated_project.id} is {generated_project.status.value!r}; accepted is 'ready'"
-        )
-    await run_in_threadpool(partial(plan_exports, entries, settings=get_settings()))
-    airflow = AirflowApi(request)
     conf = {"generated_project": str(generated_project.id), "exports": entries}
-    run = _describe_run(
+    run = await run_in_threadpool(
+        _describe_run,
         request,
         scope,
         dag_id=EXPORT_DAG,
@@ -145,33 +146,57 @@ async def start_exports(
         idempotency_key=idempotency_key,
     )
 
-    def record() -> RequestedRun:
+    def check() -> None:
+        if generated_project.status is not GeneratedProjectStatus.READY:
+            raise ExportConflictError(
+                f"generated project {generated_project.id} is {generated_project.status.value!r}; accepted is 'ready'"
+            )
+        plan_exports(entries, settings=get_settings())
+
+    return await _start(
+        AirflowApi(request),
+        scope,
+        run,
+        check=check,
+        record=lambda records: records.requested_runs.request(run),
+        conf=conf,
+    )
+
+
+async def _start(
+    airflow: AirflowApi,
+    scope: ProjectScope,
+    run: Mapping[str, Any],
+    *,
+    record: Callable[[ProjectRecords], RequestedRun],
+    conf: dict[str, Any],
+    check: Callable[[], None] = lambda: None,
+) -> RequestedRun:
+    """Check, record and start a run; where the same was started before, return that."""
+
+    def with_records(work: Callable[[ProjectRecords], Any]) -> Any:
         with open_records(actor=scope.caller.name) as records:
-            return records.requested_runs.request(run)
+            return work(records)
 
-    requested = await run_in_threadpool(record)
-    await _trigger(airflow, scope, requested, run=run, conf=conf)
-    return requested
+    def find(records: ProjectRecords) -> RequestedRun | None:
+        known = records.requested_runs.find(str(run["key"]))
+        return record(records) if known is not None and known.started else None
 
-
-async def _trigger(
-    airflow: AirflowApi, scope: ProjectScope, requested: RequestedRun, *, run: Mapping[str, Any], conf: dict[str, Any]
-) -> None:
-    is_new = requested.run_id == run["run_id"]
+    started: RequestedRun | None = await run_in_threadpool(with_records, find)
+    if started is not None:
+        return started
+    await run_in_threadpool(check)
+    await airflow.check_can_run(str(run["dag_id"]))
+    requested: RequestedRun = await run_in_threadpool(with_records, record)
     try:
-        if is_new:
-            await airflow.check_can_run(requested.dag_id)
         await airflow.trigger(requested.dag_id, run_id=requested.run_id, conf=conf)
     except PermanentError:
         # Airflow has refused it. After any other error it may be there.
-        if is_new:
-
-            def withdraw() -> None:
-                with open_records(actor=scope.caller.name) as records:
-                    records.requested_runs.withdraw(requested)
-
-            await run_in_threadpool(withdraw)
+        if requested.run_id == run["run_id"]:
+            await run_in_threadpool(with_records, lambda records: records.requested_runs.withdraw(requested))
         raise
+    await run_in_threadpool(with_records, lambda records: records.requested_runs.mark_started(requested))
+    return requested
 
 
 def _describe_run(
@@ -193,6 +218,7 @@ def _describe_run(
         "run_id": run_id,
         "generated_project_id": generated_project_id,
         "username": scope.caller.name,
+        "as_administrator": scope.caller.is_administrator(),
         "request_digest": hashlib.sha256(text.encode()).hexdigest(),
     }
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from scaffolder.operators.agent_api_call import AgentApiCallOperator
     from scaffolder.operators.file_generation import FileGenerationOperator
     from scaffolder.operators.generated_project import FinishGeneratedProjectOperator
+    from scaffolder.operators.notifications import SendNotificationsOperator
     from scaffolder.operators.plan_exports import PlanExportsOperator
     from scaffolder.operators.repo_creation import RepoCreationOperator
 
@@ -17,6 +18,7 @@ __all__ = [
     "FinishGeneratedProjectOperator",
     "PlanExportsOperator",
     "RepoCreationOperator",
+    "SendNotificationsOperator",
 ]
 
 _MODULES = {
@@ -25,6 +27,7 @@ _MODULES = {
     "FinishGeneratedProjectOperator": "generated_project",
     "PlanExportsOperator": "plan_exports",
     "RepoCreationOperator": "repo_creation",
+    "SendNotificationsOperator": "notifications",
 }
 
 

@@ -5,7 +5,6 @@ An update is told when the task that made it succeeds: again if the task is clea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -14,7 +13,7 @@ from airflow.sdk import Asset
 from airflow.sdk.configuration import conf
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import BaseOperator, Context
 
 GENERATED_PROJECT_READY: Final = Asset(
     name="scaffolder_generated_project_ready", uri="scaffolder://generated-project/ready"
@@ -22,11 +21,10 @@ GENERATED_PROJECT_READY: Final = Asset(
 REPOSITORY_EXPORTED: Final = Asset(name="scaffolder_repository_exported", uri="scaffolder://repository-export/exported")
 
 
-def with_outlet(arguments: Mapping[str, Any], asset: Asset) -> dict[str, Any]:
-    """Return an operator's arguments with `asset` among its outlets, once."""
-    given = arguments.get("outlets") or []
-    outlets = list(given) if isinstance(given, list | tuple) else [given]
-    return {**arguments, "outlets": outlets if asset in outlets else [*outlets, asset]}
+def add_outlet(operator: BaseOperator, asset: Asset) -> None:
+    """Make `asset` one of the outlets of an operator, besides those its author gave it."""
+    if asset not in operator.outlets:
+        operator.outlets = [*operator.outlets, asset]
 
 
 def tell(context: Context, asset: Asset, **extra: Any) -> None:

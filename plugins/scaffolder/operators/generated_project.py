@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from scaffolder.config import get_settings
 from scaffolder.errors import InvalidParametersError
 from scaffolder.json_schema import SchemaError, find_violations
-from scaffolder.operators.assets import GENERATED_PROJECT_READY, link_page, tell, with_outlet
+from scaffolder.operators.assets import GENERATED_PROJECT_READY, add_outlet, link_page, tell
 from scaffolder.operators.retries import RetryWhenAsked
 from scaffolder.operators.run import (
     DEFAULT_PROJECT,
@@ -106,7 +106,8 @@ class FinishGeneratedProjectOperator(BaseOperator):
         self, *, step_ids: Sequence[str] = (), scaffolder_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any
     ) -> None:
         defaults: dict[str, Any] = {"trigger_rule": "all_done", "retry_policy": RetryWhenAsked()}
-        super().__init__(**with_outlet(defaults | kwargs, GENERATED_PROJECT_READY))
+        super().__init__(**(defaults | kwargs))
+        add_outlet(self, GENERATED_PROJECT_READY)
         self.step_ids = tuple(step_ids)
         self.scaffolder_conn_id = scaffolder_conn_id
 

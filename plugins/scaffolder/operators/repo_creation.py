@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from scaffolder.errors import ExportRejectedError, HostWaitError
-from scaffolder.operators.assets import REPOSITORY_EXPORTED, link_archive, tell, with_outlet
+from scaffolder.operators.assets import REPOSITORY_EXPORTED, add_outlet, link_archive, tell
 from scaffolder.operators.links import RepositoryLink
 from scaffolder.operators.names import SHARED_FIELDS
 from scaffolder.operators.run import find_exportable, read_identity
@@ -65,7 +65,8 @@ class RepoCreationOperator(StepOperator):
         generated_project_id: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**with_outlet(kwargs, REPOSITORY_EXPORTED))
+        super().__init__(**kwargs)
+        add_outlet(self, REPOSITORY_EXPORTED)
         self.target = target
         self.target_conn_id = target_conn_id
         self.options = options or {}

@@ -43,23 +43,26 @@ class ExportRecords(RecordsAccess):
 
         `rollback` and the run, with its `step_id`, are what the newest call says.
         """
-        self._execute(
-            statements.INSERT_EXPORT,
-            {
-                "id": export_id,
-                "generated_project_id": generated_project_id,
-                "step_id": step_id,
-                "target": target,
-                "connection": connection,
-                "location": location,
-                "options": as_json(options),
-                "rollback": rollback,
-                "dag_id": dag_id,
-                "run_id": run_id,
-                "idempotency_key": idempotency_key,
-                "commit": commit,
-            },
-        )
+        with self.transaction():
+            # One that is there is locked before its generated project, as by all that changes it.
+            self._fetch_one(statements.LOCK_EXPORT_BY_KEY, {"idempotency_key": idempotency_key})
+            self._execute(
+                statements.INSERT_EXPORT,
+                {
+                    "id": export_id,
+                    "generated_project_id": generated_project_id,
+                    "step_id": step_id,
+                    "target": target,
+                    "connection": connection,
+                    "location": location,
+                    "options": as_json(options),
+                    "rollback": rollback,
+                    "dag_id": dag_id,
+                    "run_id": run_id,
+                    "idempotency_key": idempotency_key,
+                    "commit": commit,
+                },
+            )
         found = self._rows(RepositoryExport, statements.SELECT_EXPORT_BY_KEY, {"idempotency_key": idempotency_key})
         return found[0]
 
@@ -123,6 +126,10 @@ class ExportRecords(RecordsAccess):
     def mark_failed(self, export_id: UUID, *, error: str) -> None:
         """Set ``failed`` with the reason, where nobody has finished it meanwhile."""
         self._execute(statements.UPDATE_EXPORT_TO_FAILED, {"id": export_id, "error": as_text(error)})
+
+    def fail_open_of_run(self, dag_id: str, run_id: str) -> None:
+        """Fail what a run has left open: it is over, nobody completes them. Another run may."""
+        self._execute(statements.FAIL_OPEN_EXPORTS_OF_RUN, {"dag_id": dag_id, "run_id": run_id})
 
     def mark_rolled_back(self, export_id: UUID, *, reason: str) -> None:
         """Set ``rolled_back``: what the export had made is gone. Tried again, it makes everything anew."""

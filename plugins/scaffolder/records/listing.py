@@ -201,7 +201,7 @@ AGENT_CALLS: Final = _List(
 )
 
 _EVENT: Final[LiteralString] = """
-    SELECT v.id, v.generated_project_id, v.project, v.subject, v.subject_id, v.kind, v.detail, v.actor, v."at"
+    SELECT v.id, v.generated_project_id, v.project_id, v.subject, v.subject_id, v.kind, v.detail, v.actor, v."at"
     FROM event v
 """
 _EVENT_FILTERS: Final[Mapping[str, LiteralString]] = {
@@ -219,7 +219,7 @@ EVENTS_OF_GENERATED: Final = _List(
 
 EVENTS_OF_PROJECT: Final = _List(
     kind=Event,
-    select=_EVENT + "WHERE v.project = %(project)s",
+    select=_EVENT + "WHERE v.project_id = (SELECT id FROM project WHERE slug = %(project)s)",
     keys={"id": ("v.id", "bigint")},
     id=("v.id", "bigint"),
     filters=_EVENT_FILTERS,
@@ -309,8 +309,7 @@ class RecordListing(RecordsAccess):
 
 _ENTRIES: Final[LiteralString] = f"""
 SELECT split_part(substr(path, length(%(prefix)s) + 1), '/', 1) AS name, count(*) AS files,
-    sum(size_bytes)::bigint AS size_bytes, bool_and(position('/' IN substr(path, length(%(prefix)s) + 1)) = 0) AS file,
-    max(mode) AS mode, max(sha256) AS sha256
+    sum(size_bytes)::bigint AS size_bytes, bool_and(position('/' IN substr(path, length(%(prefix)s) + 1)) = 0) AS file
 FROM ({FILES.select} AND {FILES.filters["prefix"]}) tree
 GROUP BY 1 ORDER BY 1
 """

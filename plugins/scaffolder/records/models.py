@@ -109,7 +109,8 @@ class ProjectAccess:
 class RequestedRun:
     """A DAG run that the API was asked for by `username`, kept before it was started.
 
-    `request_digest` (SHA-256) is that of the request: the same key with another one is a mistake.
+    `request_digest` (SHA-256) is that of the request: the same key with another one is a mistake. `as_administrator`
+    says that the user passes membership, `started` that Airflow has the run, or had it.
     """
 
     key: str
@@ -118,6 +119,8 @@ class RequestedRun:
     generated_project_id: UUID
     username: str
     request_digest: str
+    as_administrator: bool
+    started: bool
     created_at: datetime
 
 
@@ -370,12 +373,12 @@ class Event:
     """Something that happened to a record; written by the database in the same transaction.
 
     `kind` is ``created``, ``status`` (`detail` is ``{"from", "to", "error"}``), ``changed`` (`detail` holds
-    ``{"from", "to"}`` for each column) or ``deleted``. `project` (slug) is set for projects and their members.
+    ``{"from", "to"}`` for each column) or ``deleted``. `project_id` is set for projects and their members.
     """
 
     id: int
     generated_project_id: UUID | None
-    project: str | None
+    project_id: int | None
     subject: str
     subject_id: str
     kind: str

@@ -8,7 +8,9 @@ _PROJECT: Final = """
     slug, name, description, visibility, generated_count, created_by, created_at, updated_at
 """
 
-_REQUESTED_RUN: Final = "key, dag_id, run_id, generated_project_id, username, request_digest, created_at"
+_REQUESTED_RUN: Final = """
+    key, dag_id, run_id, generated_project_id, username, request_digest, as_administrator, started, created_at
+"""
 
 CREATE_PROJECT: Final[LiteralString] = f"""
 INSERT INTO project (slug, name, description, visibility, created_by)
@@ -64,6 +66,11 @@ DELETE FROM project_member
 WHERE project_id = (SELECT id FROM project WHERE slug = %(slug)s) AND username = %(username)s
 """
 
+EXPLAIN_END: Final[LiteralString] = """
+UPDATE generated_project SET error = %(error)s
+WHERE id = %(id)s AND status = 'failed' AND starts_with(error, 'the run ended: ')
+"""
+
 # Holds
 
 HOLD: Final[LiteralString] = """
@@ -82,12 +89,16 @@ WHERE id = %(id)s AND held
 LOCK_KEY: Final[LiteralString] = "SELECT pg_advisory_xact_lock(hashtextextended(%(key)s, 0))"
 
 INSERT_REQUESTED_RUN: Final[LiteralString] = """
-INSERT INTO requested_run (key, dag_id, run_id, generated_project_id, username, request_digest)
-VALUES (%(key)s, %(dag_id)s, %(run_id)s, %(generated_project_id)s, %(username)s, %(request_digest)s)
+INSERT INTO requested_run (key, dag_id, run_id, generated_project_id, username, request_digest, as_administrator)
+VALUES (
+    %(key)s, %(dag_id)s, %(run_id)s, %(generated_project_id)s, %(username)s, %(request_digest)s, %(as_administrator)s
+)
 ON CONFLICT (key) DO NOTHING
 """
 
 SELECT_REQUESTED_RUN: Final[LiteralString] = f"SELECT {_REQUESTED_RUN} FROM requested_run WHERE key = %(key)s"
+
+MARK_RUN_STARTED: Final[LiteralString] = "UPDATE requested_run SET started = true WHERE key = %(key)s"
 
 DELETE_REQUESTED_RUN: Final[LiteralString] = "DELETE FROM requested_run WHERE key = %(key)s"
 
@@ -112,13 +123,14 @@ SELECT_GRANT: Final[LiteralString] = """
 SELECT EXISTS (
     SELECT FROM requested_run
     WHERE dag_id = %(dag_id)s AND run_id = %(run_id)s AND username = %(username)s
-        AND generated_project_id = %(generated_project_id)s
+        AND generated_project_id = %(generated_project_id)s AND as_administrator
 ) AS granted
 """
 
 SELECT_NEW_EVENTS: Final[LiteralString] = """
-SELECT id, generated_project_id, project, subject, subject_id, kind, detail, actor, "at" FROM event
+SELECT id, generated_project_id, project_id, subject, subject_id, kind, detail, actor, "at" FROM event
 WHERE generated_project_id = %(id)s AND (id > %(last)s OR "at" > now() - make_interval(secs => %(seconds)s))
+    AND id <> ALL(%(seen)s)
 ORDER BY id
 LIMIT 1000
 """
@@ -126,7 +138,7 @@ LIMIT 1000
 # Removal
 
 UPDATE_TO_EXPIRED: Final[LiteralString] = """
-UPDATE generated_project SET status = 'expired' WHERE id = %(id)s AND status <> 'expired'
+UPDATE generated_project SET status = 'expired' WHERE id = %(id)s AND status NOT IN ('expired', 'deleted')
 """
 
 UPDATE_TO_DELETED: Final[LiteralString] = """
@@ -135,4 +147,7 @@ UPDATE generated_project SET status = 'deleted' WHERE id = %(id)s AND status <> 
 
 DELETE_COMMITS: Final[LiteralString] = "DELETE FROM project_commit WHERE generated_project_id = %(id)s"
 
-DELETE_AGENT_CALLS: Final[LiteralString] = "DELETE FROM agent_call WHERE generated_project_id = %(id)s"
+# What they have cost counts on.
+FORGET_ANSWERS: Final[LiteralString] = """
+UPDATE agent_call SET response = NULL, job = NULL WHERE generated_project_id = %(id)s
+"""

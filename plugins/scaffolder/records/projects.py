@@ -62,9 +62,9 @@ class ProjectRegister(RecordsAccess):
         }
         with self.transaction():
             project = self._lock(slug)
-            if visibility is Visibility.PRIVATE and not self._has_owner(slug):
+            if visibility not in {None, Visibility.OPEN} and not self._has_owner(slug):
                 raise RecordConflictError(
-                    f"project {slug!r} has no owner, so nobody could open it again once it is private; "
+                    f"project {slug!r} has no owner, so nobody could open it again once it is {visibility}; "
                     "accepted is to make somebody its owner first"
                 )
             self._execute(statements.UPDATE_PROJECT, values)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from scaffolder.errors import IdempotencyKeyError, RecordNotFoundError
+from scaffolder.errors import IdempotencyKeyError, RecordConflictError, RecordNotFoundError
 from scaffolder.records import project_statements as statements
 from scaffolder.records.access import RecordsAccess, as_json
 from scaffolder.records.models import RequestedRun
@@ -17,7 +17,7 @@ class RequestedRunRecords(RecordsAccess):
     """Requested runs, over one open connection."""
 
     def request(self, run: Mapping[str, Any]) -> RequestedRun:
-        """Record a run: ``key, dag_id, run_id, generated_project_id, username, request_digest``.
+        """Record a run: ``key, dag_id, run_id, generated_project_id, username, request_digest, as_administrator``.
 
         The same key again returns the first. Raises IdempotencyKeyError where that was another request.
         """
@@ -55,6 +55,15 @@ class RequestedRunRecords(RecordsAccess):
                 self._execute(statements.INSERT_REQUESTED_RUN, dict(run))
             return self._find(run)
 
+    def find(self, key: str) -> RequestedRun | None:
+        """Return the run that was asked for under a key."""
+        found = self._rows(RequestedRun, statements.SELECT_REQUESTED_RUN, {"key": key})
+        return found[0] if found else None
+
+    def mark_started(self, run: RequestedRun) -> None:
+        """Note that Airflow has the run: from now on the same request starts nothing."""
+        self._execute(statements.MARK_RUN_STARTED, {"key": run.key})
+
     def withdraw(self, run: RequestedRun) -> None:
         """Forget a run that could not be started, and a generated project that was to come of it."""
         with self.transaction():
@@ -62,7 +71,10 @@ class RequestedRunRecords(RecordsAccess):
             self._execute(statements.DELETE_REQUESTED_PROJECT, {"id": run.generated_project_id})
 
     def is_granted(self, *, dag_id: str, run_id: str, username: str | None, generated_project_id: UUID) -> bool:
-        """Say whether the API has let `username` in for this run and generated project."""
+        """Say whether the API has let `username` in for this run and generated project, as an administrator.
+
+        Members are asked for again by every task: they may be none any more.
+        """
         values = {
             "dag_id": dag_id,
             "run_id": run_id,
@@ -77,7 +89,9 @@ class RequestedRunRecords(RecordsAccess):
         self._execute(statements.UPDATE_RUN_DATE, {"id": generated_project_id, "run_at": run_at})
 
     def _find(self, run: Mapping[str, Any]) -> RequestedRun:
-        found = self._rows(RequestedRun, statements.SELECT_REQUESTED_RUN, {"key": run["key"]})[0]
+        found = self.find(str(run["key"]))
+        if found is None:
+            raise RecordConflictError("the same request was refused just now; accepted is to send it again")
         if found.request_digest != run["request_digest"]:
             raise IdempotencyKeyError("the Idempotency-Key was used for another request; accepted is a new one")
         return found

@@ -105,6 +105,12 @@ WHERE generated_project_id = %(id)s AND status IN ('pending', 'exporting')
     AND EXISTS (SELECT FROM generated_project WHERE id = %(id)s AND status IN ('pending', 'generating'))
 """
 
+FAIL_OPEN_EXPORTS_OF_RUN: Final[LiteralString] = """
+UPDATE repository_export
+SET status = 'failed', error = 'its run ended before it did'
+WHERE dag_id = %(dag_id)s AND run_id = %(run_id)s AND status IN ('pending', 'exporting')
+"""
+
 UPDATE_HEAD: Final[LiteralString] = """
 UPDATE generated_project g
 SET head_commit = %(head_commit)s, file_count = f.file_count, size_bytes = f.size_bytes
@@ -292,6 +298,10 @@ WHERE (repository_export.rollback, repository_export.dag_id, repository_export.r
     IS DISTINCT FROM (excluded.rollback, excluded.dag_id, excluded.run_id, excluded.step_id)
 """
 
+LOCK_EXPORT_BY_KEY: Final[LiteralString] = """
+SELECT id FROM repository_export WHERE idempotency_key = %(idempotency_key)s FOR UPDATE
+"""
+
 SELECT_EXPORT_BY_KEY: Final[LiteralString] = f"""
 SELECT {_EXPORT} FROM repository_export WHERE idempotency_key = %(idempotency_key)s
 """
@@ -408,7 +418,7 @@ ON CONFLICT (account) DO UPDATE SET blocked_until = greatest(h.blocked_until, ex
 """
 
 SELECT_EVENTS: Final[LiteralString] = """
-SELECT id, generated_project_id, project, subject, subject_id, kind, detail, actor, "at" FROM event
+SELECT id, generated_project_id, project_id, subject, subject_id, kind, detail, actor, "at" FROM event
 WHERE generated_project_id = %(id)s ORDER BY id
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -164,6 +164,10 @@ class ProjectRecords(RecordsAccess):
         """Keep the last error of a generated project that is under way."""
         self._execute(statements.UPDATE_ERROR, {"id": generated_project_id, "error": as_text(error)})
 
+    def explain_end(self, generated_project_id: UUID, *, error: str) -> None:
+        """Say why a run was ended from outside, where the record knows only that it was."""
+        self._execute(project_statements.EXPLAIN_END, {"id": generated_project_id, "error": as_text(error)})
+
     def hold(self, generated_project_id: UUID, *, reason: str, username: str, until: datetime | None) -> None:
         """Keep retention away, until `until` (aware) where that is given. Raises StatusTransitionError (gone)."""
         values = {"id": generated_project_id, "reason": as_text(reason), "username": username, "until": until}
@@ -181,11 +185,11 @@ class ProjectRecords(RecordsAccess):
         self._execute(project_statements.UPDATE_TO_EXPIRED, {"id": generated_project_id})
 
     def mark_deleted(self, generated_project_id: UUID) -> None:
-        """Drop the rows of files and agent calls and set ``deleted``; the record itself, exports and events stay."""
+        """Drop the rows of files and what agents have answered, and set ``deleted``; the rest of the records stays."""
         with self.transaction():
             values = {"id": generated_project_id}
             self._execute(project_statements.DELETE_COMMITS, values)
-            self._execute(project_statements.DELETE_AGENT_CALLS, values)
+            self._execute(project_statements.FORGET_ANSWERS, values)
             self._execute(project_statements.UPDATE_TO_DELETED, values)
 
     # Commits and files
@@ -270,12 +274,14 @@ class ProjectRecords(RecordsAccess):
         """Return what happened to one generated project, oldest first."""
         return self._rows(Event, statements.SELECT_EVENTS, {"id": generated_project_id})
 
-    def list_new_events(self, generated_project_id: UUID, *, last: int, settling_seconds: int) -> list[Event]:
-        """Return events with an id above `last`, and those of the last `settling_seconds` again, oldest first.
+    def list_new_events(
+        self, generated_project_id: UUID, *, last: int, settling_seconds: int, seen: Collection[int]
+    ) -> list[Event]:
+        """Return events with an id above `last` or of the last `settling_seconds`, but for those `seen`, oldest first.
 
         Transactions may end in another order than ids were given in.
         """
-        values = {"id": generated_project_id, "last": last, "seconds": settling_seconds}
+        values = {"id": generated_project_id, "last": last, "seconds": settling_seconds, "seen": list(seen)}
         return self._rows(Event, project_statements.SELECT_NEW_EVENTS, values)
 
 

@@ -46,5 +46,8 @@ def _remove_directory(directory: Path) -> None:
     for left in trash.glob(f"{directory.name}-*"):
         try:
             shutil.rmtree(left)
+        except FileNotFoundError:
+            # Somebody else removes it, too.
+            continue
         except OSError as error:
             raise StorageError(f"the directory {str(left)!r} cannot be removed: {error.strerror}") from error

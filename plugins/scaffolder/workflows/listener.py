@@ -41,6 +41,8 @@ def _finish(dag_run: DagRun, msg: str, *, succeeded: bool) -> None:
 
     try:
         with ProjectRecordsHook().open() as records:
+            # Those of generated projects of other runs, too; what is being exported can neither go nor be tried again.
+            records.exports.fail_open_of_run(dag_run.dag_id, dag_run.run_id)
             found = records.find_generated_project(dag_run.dag_id, dag_run.run_id)
             if found is None or found.status not in {GeneratedProjectStatus.PENDING, GeneratedProjectStatus.GENERATING}:
                 return

@@ -16,7 +16,7 @@ from scaffolder.api.records import open_records
 from scaffolder.api.resources import Resource
 from scaffolder.api.runs import find_workflows
 from scaffolder.api.schemas.catalogue import AgentOut, EndpointOut, StepTypeOut, TemplateOut, WorkflowOut
-from scaffolder.api.schemas.values import PRINTABLE, Value
+from scaffolder.api.schemas.values import PRINTABLE, Value, hide_directories
 from scaffolder.config import get_settings
 from scaffolder.errors import RecordNotFoundError, ScaffolderError
 from scaffolder.generation.templates.sources import find_kind, find_template, list_templates
@@ -168,4 +168,6 @@ def _show_template(name: str) -> TemplateOut:
             problem=None,
         )
     except ScaffolderError as error:
-        return TemplateOut(name=name, kind="", version=None, description="", values=None, problem=str(error))
+        return TemplateOut(
+            name=name, kind="", version=None, description="", values=None, problem=hide_directories(str(error))
+        )

@@ -18,7 +18,7 @@ from scaffolder.api.paging import MOST_VALUES, Page, PageRequest, as_filters, du
 from scaffolder.api.permissions import ProjectScope, find_readable_project
 from scaffolder.api.problems import describe_answers
 from scaffolder.api.records import open_records
-from scaffolder.api.routes.generated import GeneratedId, ReadableGenerated
+from scaffolder.api.routes.generated import GeneratedId, MemberOrReader
 from scaffolder.api.schemas.events import AgentCallOut, EventOut
 from scaffolder.api.schemas.values import PRINTABLE, Value
 from scaffolder.config import get_settings
@@ -36,7 +36,7 @@ _open_streams = 0
 
 @router.get("/events", response_model=Page[EventOut], responses=describe_answers(404))
 def list_events(
-    scope: ReadableGenerated,
+    scope: MemberOrReader,
     generated_id: GeneratedId,
     request: Request,
     page: Annotated[PageRequest, Depends(page_of(EventOut, sort=("id",)))],
@@ -64,7 +64,7 @@ def list_events(
 _STREAM: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "Server-sent events, one for each event, with its id. After a break (header Last-Event-ID) "
-        "those of the last minute may come again; none is left out.",
+        "those of the last minute may come again.",
         "content": {
             "text/event-stream": {
                 "schema": {"type": "string"},
@@ -77,7 +77,7 @@ _STREAM: Final[dict[int | str, dict[str, Any]]] = {
 
 @router.get("/events/stream", response_class=StreamingResponse, responses=_STREAM | describe_answers(404))
 async def stream_events(
-    scope: ReadableGenerated,
+    scope: MemberOrReader,
     generated_id: GeneratedId,
     last_event_id: Annotated[
         str | None, Header(alias="Last-Event-ID", pattern="^[0-9]{1,18}$", description="The last one that was seen.")
@@ -102,7 +102,7 @@ async def stream_events(
 
 @router.get("/agent-calls", response_model=Page[AgentCallOut], responses=describe_answers(404))
 def list_agent_calls(
-    scope: ReadableGenerated,
+    scope: MemberOrReader,
     generated_id: GeneratedId,
     request: Request,
     page: Annotated[PageRequest, Depends(page_of(AgentCallOut, sort=("created_at",)))],
@@ -133,19 +133,18 @@ async def _stream(scope: ProjectScope, generated_id: UUID, *, after: int) -> Asy
         yield ": events\n\n"
         while time.monotonic() < until:
             try:
-                found = await run_in_threadpool(_read_events, scope, generated_id, last)
+                found = await run_in_threadpool(_read_events, scope, generated_id, last, list(seen))
             except ScaffolderError as error:
                 # The client comes back by itself, and is told then what is wrong.
                 yield f": {type(error).__name__}\n\n"
                 return
             now = time.monotonic()
-            fresh = [event for event in found if event.id not in seen]
-            for event in fresh:
+            for event in found:
                 yield _format(event)
             seen = {key: at for key, at in seen.items() if at > now - 2 * _SETTLING_SECONDS}
             seen |= {event.id: now for event in found}
             last = max([last, *(event.id for event in found)])
-            if fresh:
+            if found:
                 quiet_since = now
             elif now - quiet_since > _KEEPALIVE_SECONDS:
                 yield ": still here\n\n"
@@ -153,11 +152,11 @@ async def _stream(scope: ProjectScope, generated_id: UUID, *, after: int) -> Asy
             await anyio.sleep(settings.event_interval_seconds)
 
 
-def _read_events(scope: ProjectScope, generated_id: UUID, last: int) -> list[Event]:
+def _read_events(scope: ProjectScope, generated_id: UUID, last: int, seen: list[int]) -> list[Event]:
     # Membership may have been taken away since.
     find_readable_project(scope.project, caller=scope.caller)
     with open_records() as records:
-        return records.list_new_events(generated_id, last=last, settling_seconds=_SETTLING_SECONDS)
+        return records.list_new_events(generated_id, last=last, settling_seconds=_SETTLING_SECONDS, seen=seen)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from scaffolder.config import get_settings
 from scaffolder.errors import ExportConflictError, RecordNotFoundError
 from scaffolder.generation.step_commit import get_project_directory
 from scaffolder.records import listing
-from scaffolder.records.models import ExportStatus, RepositoryExport
+from scaffolder.records.models import ExportStatus, GeneratedProjectStatus, RepositoryExport
 
 router = APIRouter(prefix="/projects/{project}/generated/{generated_id}/exports", tags=["repository exports"])
 
@@ -40,6 +40,7 @@ ReadableExports = Annotated[ProjectScope, Depends(IsProjectMemberOrReadOnly(Reso
 Exporter = Annotated[ProjectScope, Depends(CanExportRepository())]
 
 _OVER: Final = frozenset({ExportStatus.FAILED, ExportStatus.ROLLED_BACK})
+_GONE: Final = frozenset({GeneratedProjectStatus.EXPIRED, GeneratedProjectStatus.DELETED})
 _MAPPED = re.compile(r"(?P<task_id>.+)\[(?P<index>\d+)\]")
 _ARCHIVE: Final[dict[int | str, dict[str, Any]]] = {
     200: {
@@ -122,7 +123,13 @@ async def retry_export(
 
     def read() -> RepositoryExport:
         with open_records() as records:
+            generated_project = scope.find_generated(records, generated_id)
             found = scope.find_export(records, generated_id, export_id)
+            if generated_project.status in _GONE:
+                raise ExportConflictError(
+                    f"generated project {generated_id} is {generated_project.status.value!r}; accepted is one that is "
+                    "still there"
+                )
             if found.status not in _OVER:
                 raise ExportConflictError(
                     f"repository export {export_id} is {found.status.value!r}; accepted is one that is 'failed' or "
@@ -133,7 +140,7 @@ async def retry_export(
     found = await run_in_threadpool(read)
     if found.dag_id is None or found.run_id is None:
         raise ExportConflictError(f"repository export {export_id} does not know its run; accepted is a new export")
-    scope.caller.check_may_trigger(found.dag_id)
+    await run_in_threadpool(scope.caller.check_may_trigger, found.dag_id)
     mapped = _MAPPED.fullmatch(found.step_id)
     task_id, index = (mapped["task_id"], int(mapped["index"])) if mapped else (found.step_id, None)
     try:

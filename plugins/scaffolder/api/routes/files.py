@@ -13,7 +13,7 @@ from scaffolder.api.paging import Page, PageRequest, as_filters, dump, page_of
 from scaffolder.api.permissions import ProjectScope
 from scaffolder.api.problems import describe_answers
 from scaffolder.api.records import open_records
-from scaffolder.api.routes.generated import GeneratedId, ReadableGenerated
+from scaffolder.api.routes.generated import GeneratedId, MemberOrReader
 from scaffolder.api.schemas.files import DifferenceOut, EntryOut, FileOut
 from scaffolder.api.schemas.generated import CommitOut
 from scaffolder.api.schemas.values import PRINTABLE
@@ -51,7 +51,7 @@ _BYTES: Final[dict[int | str, dict[str, Any]]] = {
 
 @router.get("/commits", response_model=Page[CommitOut], responses=describe_answers(404))
 def list_commits(
-    scope: ReadableGenerated,
+    scope: MemberOrReader,
     generated_id: GeneratedId,
     request: Request,
     page: Annotated[PageRequest, Depends(page_of(CommitOut, sort=("position",)))],
@@ -79,7 +79,7 @@ def read_filters(
 
 @router.get("/files", response_model=Page[FileOut], responses=describe_answers(404))
 def list_files(
-    scope: ReadableGenerated,
+    scope: MemberOrReader,
     generated_id: GeneratedId,
     request: Request,
     page: Annotated[PageRequest, Depends(page_of(FileOut, sort=("path", "size_bytes")))],
@@ -101,7 +101,7 @@ def list_files(
 
 
 @router.get("/files/{path:path}", response_model=FileOut, responses=describe_answers(404))
-def read_file(scope: ReadableGenerated, generated_id: GeneratedId, path: FilePath, commit: At = None) -> JSONResponse:
+def read_file(scope: MemberOrReader, generated_id: GeneratedId, path: FilePath, commit: At = None) -> JSONResponse:
     """Show one file's record."""
     with open_records() as records:
         position = _find_position(records, scope, generated_id, commit)
@@ -111,7 +111,7 @@ def read_file(scope: ReadableGenerated, generated_id: GeneratedId, path: FilePat
 
 @router.get("/tree", response_model=Page[EntryOut], responses=describe_answers(404))
 def list_directory(
-    scope: ReadableGenerated,
+    scope: MemberOrReader,
     generated_id: GeneratedId,
     request: Request,
     page: Annotated[PageRequest, Depends(page_of(EntryOut, sort=("name",)))],
@@ -138,7 +138,7 @@ def list_directory(
     responses=_BYTES | describe_answers(404, 416),
 )
 def read_content(
-    scope: ReadableGenerated, generated_id: GeneratedId, path: FilePath, request: Request, commit: At = None
+    scope: MemberOrReader, generated_id: GeneratedId, path: FilePath, request: Request, commit: At = None
 ) -> Response:
     """Send one file's bytes: text as plain text, all else as bytes, whatever its name."""
     with open_records() as records:
@@ -163,7 +163,7 @@ def read_content(
     "/diff", operation_id="compare_commits", response_model=Page[DifferenceOut], responses=describe_answers(404)
 )
 def compare(
-    scope: ReadableGenerated,
+    scope: MemberOrReader,
     generated_id: GeneratedId,
     request: Request,
     base: Revision,
@@ -189,7 +189,7 @@ def compare(
     responses=_BYTES | describe_answers(404, 416),
 )
 def read_patch(
-    scope: ReadableGenerated,
+    scope: MemberOrReader,
     generated_id: GeneratedId,
     request: Request,
     base: Revision,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -27,7 +29,7 @@ from scaffolder.api.runs import find_workflows, plan_generation, start_generatio
 from scaffolder.api.schemas.generated import GeneratedDetail, GeneratedOut, GenerationIn, HoldIn, RegenerationIn
 from scaffolder.api.schemas.values import GENERATED_ID, PRINTABLE, Moment, Username
 from scaffolder.config import get_settings
-from scaffolder.errors import RecordConflictError, RecordNotFoundError
+from scaffolder.errors import InvalidParametersError, RecordConflictError, RecordNotFoundError
 from scaffolder.records import listing
 from scaffolder.records.models import ExportStatus, GeneratedProject, GeneratedProjectStatus
 from scaffolder.retention.removal import remove_generated_project
@@ -35,8 +37,7 @@ from scaffolder.retention.removal import remove_generated_project
 router = APIRouter(tags=["generated projects"])
 
 GeneratedId = Annotated[UUID, Path(description="A generated project's id.", examples=[GENERATED_ID])]
-ReadableGenerated = Annotated[ProjectScope, Depends(IsProjectMemberOrReadOnly(Resource.GENERATED))]
-WritableGenerated = ReadableGenerated
+MemberOrReader = Annotated[ProjectScope, Depends(IsProjectMemberOrReadOnly(Resource.GENERATED))]
 Generator = Annotated[ProjectScope, Depends(CanGenerateProject())]
 IdempotencyKey = Annotated[
     str | None,
@@ -110,7 +111,7 @@ def list_all_generated(
 
 @router.get("/projects/{project}/generated", response_model=Page[GeneratedOut], responses=describe_answers(404))
 def list_generated(
-    scope: ReadableGenerated,
+    scope: MemberOrReader,
     request: Request,
     base: Base,
     page: Annotated[PageRequest, Depends(page_of(GeneratedOut, sort=_SORT))],
@@ -144,7 +145,7 @@ async def create_generated(
     idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
     """Start a run of a workflow. The generated project is there at once, ``pending``."""
-    plan = await run_in_threadpool(plan_generation, body.workflow, body.params, project=scope.project)
+    plan = await run_in_threadpool(plan_generation, body.workflow, body.params, scope=scope)
     found = await start_generation(request, scope, plan, idempotency_key=idempotency_key)
     return _accept(found, root=root, base=base)
 
@@ -152,14 +153,14 @@ async def create_generated(
 @router.get(
     "/projects/{project}/generated/{generated_id}", response_model=GeneratedDetail, responses=describe_answers(404)
 )
-def read_generated(scope: ReadableGenerated, generated_id: GeneratedId, base: Base) -> JSONResponse:
+def read_generated(scope: MemberOrReader, generated_id: GeneratedId, base: Base) -> JSONResponse:
     """Show a generated project."""
     with open_records() as records:
         return JSONResponse(_show(scope.find_generated(records, generated_id), base=base))
 
 
 @router.delete("/projects/{project}/generated/{generated_id}", status_code=204, responses=describe_answers(404, 409))
-def delete_generated(scope: WritableGenerated, generated_id: GeneratedId) -> Response:
+def delete_generated(scope: MemberOrReader, generated_id: GeneratedId) -> Response:
     """Remove a generated project's files for good; what it was and where it went stays known.
 
     Refused (409) while it is under way, held or being exported.
@@ -175,8 +176,11 @@ def delete_generated(scope: WritableGenerated, generated_id: GeneratedId) -> Res
     response_model=GeneratedDetail,
     responses=describe_answers(404, 409),
 )
-def hold_generated(scope: WritableGenerated, generated_id: GeneratedId, body: HoldIn, base: Base) -> JSONResponse:
+def hold_generated(scope: MemberOrReader, generated_id: GeneratedId, body: HoldIn, base: Base) -> JSONResponse:
     """Keep retention and removal away from a generated project."""
+    if body.until is not None and body.until <= datetime.now(UTC):
+        sentence = f"it is {body.until.isoformat()!r}, which is over; accepted is a time to come"
+        raise InvalidParametersError(sentence, pointers={"/until": sentence})
     with open_records(actor=scope.caller.name) as records:
         scope.find_generated(records, generated_id)
         records.hold(generated_id, reason=body.reason, username=scope.caller.name, until=body.until)
@@ -188,7 +192,7 @@ def hold_generated(scope: WritableGenerated, generated_id: GeneratedId, body: Ho
     response_model=GeneratedDetail,
     responses=describe_answers(404),
 )
-def release_generated(scope: WritableGenerated, generated_id: GeneratedId, base: Base) -> JSONResponse:
+def release_generated(scope: MemberOrReader, generated_id: GeneratedId, base: Base) -> JSONResponse:
     """Let retention have a generated project again. Without a hold it changes nothing."""
     with open_records(actor=scope.caller.name) as records:
         scope.find_generated(records, generated_id)
@@ -221,7 +225,7 @@ async def regenerate(
                 f"workflow {first.workflow!r} is not there any more; accepted is a generated project of one that is"
             )
         changes = body.params if body else {}
-        return plan_generation(first.workflow, {**first.params, **changes}, project=scope.project)
+        return plan_generation(first.workflow, {**first.params, **changes}, scope=scope)
 
     found = await start_generation(
         request,
@@ -239,25 +243,27 @@ async def regenerate(
     responses=describe_answers(404, 409),
 )
 async def cancel_generated(
-    scope: WritableGenerated, generated_id: GeneratedId, request: Request, base: Base
+    scope: MemberOrReader, generated_id: GeneratedId, request: Request, base: Base
 ) -> JSONResponse:
     """End the run of a generated project that is under way, which fails it."""
     reason = f"cancelled by {scope.caller.name}"
 
     def check() -> GeneratedProject:
-        with open_records(actor=scope.caller.name) as records:
+        with open_records() as records:
             found = scope.find_generated(records, generated_id)
-            if found.status not in _UNDER_WAY:
-                raise RecordConflictError(
-                    f"generated project {generated_id} is {found.status.value!r}; accepted is one that is under way"
-                )
-            records.record_error(generated_id, error=reason)
-            return found
+        if found.status not in _UNDER_WAY:
+            raise RecordConflictError(
+                f"generated project {generated_id} is {found.status.value!r}; accepted is one that is under way"
+            )
+        return found
 
     def finish() -> GeneratedProject:
         with open_records(actor=scope.caller.name) as records:
-            records.mark_failed(generated_id, error=reason)
-            records.exports.mark_left_behind(generated_id)
+            # Where Airflow had the run, its listener was first, but knows less.
+            if records.mark_failed(generated_id, error=reason):
+                records.exports.mark_left_behind(generated_id)
+            else:
+                records.explain_end(generated_id, error=reason)
             return records.get_generated_project(generated_id)
 
     found = await run_in_threadpool(check)
@@ -278,8 +284,19 @@ def _show(found: GeneratedProject, *, base: str) -> Any:
 
 
 def _mask(found: GeneratedProject) -> dict[str, Any]:
-    """Return the parameters without those that the workflow declares to be secret."""
+    """Return the parameters without what the workflow declares to be secret; all of them where nobody knows."""
     definition = find_workflows(get_settings()).get(found.workflow)
-    schemas = definition.params if definition else {}
-    secret = {name for name, schema in schemas.items() if schema.get("format") == "password" or schema.get("writeOnly")}
-    return {name: _MASK if name in secret and value else value for name, value in found.params.items()}
+    if definition is None:
+        return dict.fromkeys(found.params, _MASK)
+    return {name: _mask_value(value, definition.params.get(name)) for name, value in found.params.items()}
+
+
+def _mask_value(value: Any, schema: Any) -> Any:
+    if not isinstance(schema, Mapping) or (value and (schema.get("format") == "password" or schema.get("writeOnly"))):
+        return _MASK
+    if isinstance(value, dict) and isinstance(schema.get("properties"), Mapping):
+        inner = schema["properties"]
+        return {name: _mask_value(one, inner[name]) if name in inner else one for name, one in value.items()}
+    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
+        return [_mask_value(one, schema["items"]) for one in value]
+    return value

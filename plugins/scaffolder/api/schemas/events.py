@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from scaffolder.api.paging import Resource, with_example
-from scaffolder.api.schemas.values import AT, GENERATED_ID
+from scaffolder.api.schemas.values import AT, GENERATED_ID, hide_directories
 from scaffolder.records import models
 from scaffolder.records.models import AgentCallStatus
 
@@ -39,7 +39,10 @@ class EventOut(Resource):
     @classmethod
     def show(cls, record: models.Event) -> EventOut:
         """Return what is shown of a record."""
-        return cls(**{name: value for name, value in vars(record).items() if name != "project"})
+        columns = {name: value for name, value in vars(record).items() if name != "project_id"}
+        if isinstance(record.detail.get("error"), str):
+            columns["detail"] = record.detail | {"error": hide_directories(record.detail["error"])}
+        return cls(**columns)
 
 
 class AgentCallOut(Resource):
@@ -90,4 +93,5 @@ class AgentCallOut(Resource):
     @classmethod
     def show(cls, record: models.AgentCall) -> AgentCallOut:
         """Return what is shown of a record."""
-        return cls(**{name: value for name, value in vars(record).items() if name in cls.model_fields})
+        columns = {name: value for name, value in vars(record).items() if name in cls.model_fields}
+        return cls(**columns | {"error": hide_directories(record.error)})

@@ -10,7 +10,16 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from scaffolder.api.paging import Resource, get_example, with_example
 from scaffolder.api.schemas.generated import RunOut
-from scaffolder.api.schemas.values import AT, COMMIT, EXPORT_ID, GENERATED_ID, PRINTABLE, Body, JsonObject
+from scaffolder.api.schemas.values import (
+    AT,
+    COMMIT,
+    EXPORT_ID,
+    GENERATED_ID,
+    PRINTABLE,
+    Body,
+    JsonObject,
+    hide_directories,
+)
 from scaffolder.records import models
 from scaffolder.records.models import ExportStatus
 
@@ -67,6 +76,7 @@ class ExportOut(Resource):
         """Return what is shown of a record; `base` is the path that Airflow itself is below."""
         columns = {name: value for name, value in vars(record).items() if name in cls.model_fields}
         run = RunOut.show(record.dag_id, record.run_id, base=base) if record.dag_id and record.run_id else None
+        columns["error"] = hide_directories(record.error)
         if record.archive_path:
             # Paths of the machine that made it.
             columns["url"] = None

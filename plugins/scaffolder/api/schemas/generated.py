@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, StringConstraints
 
 from scaffolder.api.paging import Resource, get_example, with_example
-from scaffolder.api.schemas.values import AT, COMMIT, GENERATED_ID, Body, JsonObject, Line, Moment
+from scaffolder.api.schemas.values import AT, COMMIT, GENERATED_ID, Body, JsonObject, Line, Moment, hide_directories
 from scaffolder.records import models
 from scaffolder.records.models import ExportStatus, GeneratedProjectStatus
 
@@ -88,6 +88,7 @@ class GeneratedOut(Resource):
     def show(cls, record: models.GeneratedProject, *, base: str) -> GeneratedOut:
         """Return what is shown of a record; `base` is the path that Airflow itself is below."""
         columns = {name: value for name, value in vars(record).items() if name in cls.model_fields}
+        columns["error"] = hide_directories(record.error)
         return cls(**columns, run=RunOut.show(record.dag_id, record.run_id, base=base))
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
 from scaffolder.api.paging import UNSTORABLE
+from scaffolder.config import get_settings
 
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 Username = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=PRINTABLE)]
@@ -17,6 +18,7 @@ Line = Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=PR
 Value = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=PRINTABLE)]
 Text = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
 
+MAX_DEPTH: Final = 100
 _DATE_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT", re.IGNORECASE)
 GENERATED_ID = "6a1f3c52-9d54-5c7e-8a5e-0d8c6f2b7e11"
 EXPORT_ID = "c5b0e9a5-31f2-5b3c-8a10-7d6d8a3e52c1"
@@ -42,9 +44,11 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_check_text), AfterValidator(_
 
 
 def _check_storable(data: dict[str, Any]) -> dict[str, Any]:
-    parts: list[Any] = [data]
+    parts: list[tuple[Any, int]] = [(data, 1)]
     while parts:
-        part = parts.pop()
+        part, depth = parts.pop()
+        if depth > MAX_DEPTH:
+            raise ValueError(f"it is nested more than {MAX_DEPTH} deep; accepted are up to that")
         if isinstance(part, str) and UNSTORABLE.search(part):
             raise ValueError(
                 "there is a NUL or half of a character (a lone surrogate) in it; accepted is any other text"
@@ -52,10 +56,23 @@ def _check_storable(data: dict[str, Any]) -> dict[str, Any]:
         if isinstance(part, float) and not math.isfinite(part):
             raise ValueError(f"{part} is in it; accepted are the numbers of JSON (RFC 8259)")
         if isinstance(part, dict):
-            parts += [*part, *part.values()]
+            parts += [(one, depth + 1) for one in (*part, *part.values())]
         if isinstance(part, list):
-            parts += part
+            parts += [(one, depth + 1) for one in part]
     return data
+
+
+def hide_directories(text: str | None) -> str | None:
+    """Return a recorded text without where things are on the machine that made it."""
+    settings = get_settings()
+    for directory, name in (
+        (settings.generated_projects_dir, "generated-projects"),
+        (settings.templates_dir, "templates"),
+        (settings.workflows_dir, "workflows"),
+        (settings.cache_dir, "cache"),
+    ):
+        text = text and text.replace(str(directory), name)
+    return text
 
 
 # Anything that Postgres takes as JSON.

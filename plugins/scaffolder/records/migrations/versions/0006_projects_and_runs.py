@@ -44,8 +44,9 @@ ALTER TABLE repository_export
     ADD run_id text;
 COMMENT ON COLUMN repository_export.run_id IS 'The DAG run that asked for it last; null in older records.';
 
-ALTER TABLE event ADD project text;
-COMMENT ON COLUMN event.project IS 'Set where the subject is a project or one of its members.';
+ALTER TABLE event ADD project_id bigint;
+COMMENT ON COLUMN event.project_id IS
+    'Set where the subject is a project or one of its members; a slug may get another project.';
 
 CREATE TABLE requested_run (
     key text PRIMARY KEY,
@@ -54,9 +55,13 @@ CREATE TABLE requested_run (
     generated_project_id uuid NOT NULL REFERENCES generated_project ON DELETE CASCADE,
     username text NOT NULL,
     request_digest text NOT NULL,
+    as_administrator boolean NOT NULL DEFAULT false,
+    started boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now(),
     UNIQUE (dag_id, run_id)
 );
+COMMENT ON COLUMN requested_run.as_administrator IS 'The user passes membership, which tasks cannot find out.';
+COMMENT ON COLUMN requested_run.started IS 'Airflow has the run, or had it.';
 COMMENT ON TABLE requested_run IS
     'Runs that the API was asked for, written before they are started: who was let in, and which request it was.';
 CREATE INDEX requested_run_generated_project_idx ON requested_run (generated_project_id);
@@ -72,9 +77,10 @@ CREATE INDEX generated_project_expiry_idx ON generated_project (project_id, coal
 CREATE INDEX generated_project_age_idx ON generated_project (created_at, id);
 DROP INDEX repository_export_generated_project_idx;
 CREATE INDEX repository_export_generated_project_idx ON repository_export (generated_project_id, created_at, id);
+CREATE INDEX repository_export_run_idx ON repository_export (dag_id, run_id);
 DROP INDEX agent_call_generated_project_idx;
 CREATE INDEX agent_call_generated_project_idx ON agent_call (generated_project_id, created_at, id);
-CREATE INDEX event_project_idx ON event (project, id) WHERE project IS NOT NULL;
+CREATE INDEX event_project_idx ON event (project_id, id) WHERE project_id IS NOT NULL;
 """
 
 PREVIOUS_INDEXES = """
@@ -173,6 +179,7 @@ CREATE TRIGGER summarise_created AFTER INSERT ON repository_export
     REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION summarise_exports();
 CREATE TRIGGER summarise_changed AFTER UPDATE ON repository_export
     REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION summarise_exports();
+ALTER TABLE generated_project DISABLE TRIGGER set_updated_at;
 UPDATE generated_project g
 SET export_count = s.export_count, export_status = s.export_status
 FROM (
@@ -181,6 +188,7 @@ FROM (
     FROM repository_export GROUP BY generated_project_id
 ) s
 WHERE g.id = s.generated_project_id;
+ALTER TABLE generated_project ENABLE TRIGGER set_updated_at;
 
 CREATE TRIGGER set_updated_at BEFORE UPDATE OF name, description, visibility ON project
     FOR EACH ROW EXECUTE FUNCTION set_updated_at();
@@ -191,44 +199,71 @@ WATCHED = {
     "project": ("name", "description", "visibility"),
     "project_member": ("role",),
     "generated_project": ("head_commit", "held", "hold_reason", "held_until", "expires_at"),
-    "repository_export": ("url", "remote_name", "exported_commit", "run_id"),
+    # Not the url: that of an archive is a path of some machine.
+    "repository_export": ("remote_name", "branch", "exported_commit", "archive_sha256", "rollback", "run_id"),
 }
 
 EVENTS = """
 -- The arguments are the columns whose change is told; each with what it was and what it is.
 CREATE FUNCTION write_change_event() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
+    name text;
     before jsonb;
     after jsonb;
-    changes json;
-    project_slug text;
-    project_key text;
+    changes jsonb := '{}';
+    project_key bigint;
+    subject_key text;
     generated_key uuid;
 BEGIN
-    before := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) - 'params' - 'options' - 'result' END;
-    after := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) - 'params' - 'options' - 'result' END;
-    IF TG_TABLE_NAME = 'project' THEN
-        project_slug := coalesce(after, before) ->> 'slug';
-        project_key := project_slug;
-    ELSIF TG_TABLE_NAME = 'project_member' THEN
-        SELECT slug INTO project_slug FROM project WHERE id = (coalesce(after, before) ->> 'project_id')::bigint;
-        project_key := coalesce(after, before) ->> 'username';
-    ELSE
-        project_key := coalesce(after, before) ->> 'id';
-        generated_key := CASE TG_TABLE_NAME WHEN 'generated_project' THEN project_key
-            ELSE coalesce(after, before) ->> 'generated_project_id' END;
-    END IF;
-    SELECT json_object_agg(name, json_build_object('from', before -> name, 'to', after -> name)) INTO changes
-    FROM unnest(TG_ARGV) AS name
-    WHERE (before -> name) IS DISTINCT FROM (after -> name);
-    IF TG_OP = 'UPDATE' AND changes IS NULL THEN
+    -- Column by column: whole rows hold documents, which are large, and may hold what jsonb does not take.
+    FOREACH name IN ARRAY TG_ARGV LOOP
+        before := NULL;
+        after := NULL;
+        IF TG_OP <> 'INSERT' THEN
+            EXECUTE format('SELECT to_jsonb($1.%I)', name) INTO before USING OLD;
+        END IF;
+        IF TG_OP <> 'DELETE' THEN
+            EXECUTE format('SELECT to_jsonb($1.%I)', name) INTO after USING NEW;
+        END IF;
+        IF before IS DISTINCT FROM after THEN
+            changes := changes || jsonb_build_object(name, jsonb_build_object('from', before, 'to', after));
+        END IF;
+    END LOOP;
+    IF TG_OP = 'UPDATE' AND changes = '{}' THEN
         RETURN NULL;
     END IF;
-    INSERT INTO event (generated_project_id, project, subject, subject_id, kind, detail, actor)
+    IF TG_TABLE_NAME = 'project' THEN
+        IF TG_OP = 'DELETE' THEN
+            project_key := OLD.id;
+            subject_key := OLD.slug;
+        ELSE
+            project_key := NEW.id;
+            subject_key := NEW.slug;
+        END IF;
+    ELSIF TG_TABLE_NAME = 'project_member' THEN
+        IF TG_OP = 'DELETE' THEN
+            project_key := OLD.project_id;
+            subject_key := OLD.username;
+        ELSE
+            project_key := NEW.project_id;
+            subject_key := NEW.username;
+        END IF;
+    ELSIF TG_TABLE_NAME = 'generated_project' THEN
+        IF TG_OP = 'DELETE' THEN
+            generated_key := OLD.id;
+        ELSE
+            generated_key := NEW.id;
+        END IF;
+        subject_key := generated_key::text;
+    ELSE
+        generated_key := NEW.generated_project_id;
+        subject_key := NEW.id::text;
+    END IF;
+    INSERT INTO event (generated_project_id, project_id, subject, subject_id, kind, detail, actor)
     VALUES (
-        generated_key, project_slug, TG_TABLE_NAME, project_key,
+        generated_key, project_key, TG_TABLE_NAME, subject_key,
         CASE TG_OP WHEN 'INSERT' THEN 'created' WHEN 'UPDATE' THEN 'changed' ELSE 'deleted' END,
-        coalesce(changes, '{}'), nullif(current_setting('scaffolder.actor', true), '')
+        changes, nullif(current_setting('scaffolder.actor', true), '')
     );
     RETURN NULL;
 END $$;
@@ -278,8 +313,8 @@ DROP TRIGGER check_ends ON generated_project;
 DROP FUNCTION write_change_event, summarise_exports, count_generated_projects, check_export_begins,
     check_generated_project_ends;
 DROP TABLE requested_run;
-DELETE FROM event WHERE project IS NOT NULL OR kind IN ('changed', 'deleted');
-ALTER TABLE event DROP COLUMN project;
+DELETE FROM event WHERE project_id IS NOT NULL OR kind IN ('changed', 'deleted');
+ALTER TABLE event DROP COLUMN project_id;
 ALTER TABLE repository_export DROP COLUMN dag_id, DROP COLUMN run_id;
 ALTER TABLE generated_project
     DROP CONSTRAINT hold_is_held,
