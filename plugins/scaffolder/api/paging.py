@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Generic, TypeVar
 from urllib.parse import quote, unquote
@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict
 
 from scaffolder.config import get_settings
 from scaffolder.errors import InvalidParametersError
-from scaffolder.records.listing import Order, PageOf
+from scaffolder.records.listing import List, Order, PageOf
+from scaffolder.records.store import ProjectRecords
 
 Item = TypeVar("Item", bound=BaseModel)
 _LONGEST_CURSOR: Final = 8_000  # a path, as base64
@@ -86,6 +87,19 @@ class PageRequest:
             following = request.url.include_query_params(cursor=cursor)
             headers["Link"] = f'<{quote(unquote(following.path))}?{following.query}>; rel="next"'
         return JSONResponse({"items": items, "next_cursor": cursor}, headers=headers)
+
+    def read(
+        self,
+        records: ProjectRecords,
+        what: List,
+        *,
+        within: Mapping[str, Any] | None = None,
+        filters: Mapping[str, Any] | None = None,
+    ) -> PageOf[Any]:
+        """Return this page of a list of the records; see `RecordListing.list`."""
+        return records.listing.list(
+            what, order=self.order, limit=self.limit, after=self.after, within=within, filters=filters
+        )
 
     def cut(self, items: Sequence[Any], *, key: Callable[[Any], str]) -> PageOf[Any]:
         """Return the page of a list that is in memory, whose items `key` tells apart and sorts."""

@@ -49,7 +49,7 @@ class PageOf(Generic[Record]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _List:
+class List:
     """One kind of list: what it selects, its sort keys as (expression, type), its id, and its filters."""
 
     kind: type
@@ -66,7 +66,7 @@ _VISIBLE: Final[LiteralString] = """
 )
 """
 
-PROJECTS: Final = _List(
+PROJECTS: Final = List(
     kind=Project,
     select=f"""
         SELECT p.slug, p.name, p.description, p.visibility, p.generated_count, p.created_by, p.created_at, p.updated_at
@@ -87,7 +87,7 @@ PROJECTS: Final = _List(
     },
 )
 
-MEMBERS: Final = _List(
+MEMBERS: Final = List(
     kind=ProjectMember,
     select="""
         SELECT m.username, m.role, m.created_at FROM project_member m
@@ -123,7 +123,7 @@ _GENERATED_FILTERS: Final[Mapping[str, LiteralString]] = {
     "created_until": "g.created_at < %(created_until)s",
 }
 
-GENERATED_OF_PROJECT: Final = _List(
+GENERATED_OF_PROJECT: Final = List(
     kind=GeneratedProject,
     select=_GENERATED + "WHERE g.project_id = (SELECT id FROM project WHERE slug = %(project)s)",
     keys=_GENERATED_KEYS,
@@ -131,7 +131,7 @@ GENERATED_OF_PROJECT: Final = _List(
     filters=_GENERATED_FILTERS,
 )
 
-GENERATED: Final = _List(
+GENERATED: Final = List(
     kind=GeneratedProject,
     select=_GENERATED + f"WHERE {_VISIBLE}",
     keys={"created_at": _GENERATED_KEYS["created_at"]},
@@ -140,7 +140,7 @@ GENERATED: Final = _List(
 )
 
 # The tree as it was at one commit: of each path, what the last commit until then did.
-FILES: Final = _List(
+FILES: Final = List(
     kind=ProjectFile,
     select="""
         SELECT t.path, t.sha256, t.size_bytes, t.mode, t.origin, t.step_id
@@ -163,7 +163,7 @@ FILES: Final = _List(
     },
 )
 
-EXPORTS: Final = _List(
+EXPORTS: Final = List(
     kind=RepositoryExport,
     select="""
         SELECT e.id, e.generated_project_id, e.step_id, e.target, e.connection, e.location, '{}'::json AS options,
@@ -182,7 +182,7 @@ EXPORTS: Final = _List(
 )
 
 # Nothing of what an agent was asked or answered.
-AGENT_CALLS: Final = _List(
+AGENT_CALLS: Final = List(
     kind=AgentCall,
     select="""
         SELECT c.id, c.generated_project_id, c.step_id, c.part_of, c.connection, c.operation, c.model,
@@ -209,7 +209,7 @@ _EVENT_FILTERS: Final[Mapping[str, LiteralString]] = {
     "kind": "v.kind = ANY(%(kind)s)",
 }
 
-EVENTS_OF_GENERATED: Final = _List(
+EVENTS_OF_GENERATED: Final = List(
     kind=Event,
     select=_EVENT + "WHERE v.generated_project_id = %(generated_project_id)s",
     keys={"id": ("v.id", "bigint")},
@@ -217,7 +217,7 @@ EVENTS_OF_GENERATED: Final = _List(
     filters=_EVENT_FILTERS,
 )
 
-EVENTS_OF_PROJECT: Final = _List(
+EVENTS_OF_PROJECT: Final = List(
     kind=Event,
     select=_EVENT + "WHERE v.project_id = (SELECT id FROM project WHERE slug = %(project)s)",
     keys={"id": ("v.id", "bigint")},
@@ -225,7 +225,7 @@ EVENTS_OF_PROJECT: Final = _List(
     filters=_EVENT_FILTERS,
 )
 
-AGENTS: Final = _List(
+AGENTS: Final = List(
     kind=AgentDescription,
     select="""
         SELECT d.connection, d.kind, d.source, d.base_url, d.title, d.version, d.description, d.etag, d.digest,
@@ -238,7 +238,7 @@ AGENTS: Final = _List(
 )
 
 # Without definitions: those of a large agent are megabytes.
-ENDPOINTS: Final = _List(
+ENDPOINTS: Final = List(
     kind=Endpoint,
     select="""
         SELECT n.connection, n.operation_id, n.method, n.path, n.summary, '{}'::json AS definition, n.digest,
@@ -256,7 +256,7 @@ class RecordListing(RecordsAccess):
 
     def list(
         self,
-        what: _List,
+        what: List,
         *,
         order: Order,
         limit: int,
@@ -315,7 +315,7 @@ GROUP BY 1 ORDER BY 1
 """
 
 
-def _continue(what: _List, order: Order) -> LiteralString:
+def _continue(what: List, order: Order) -> LiteralString:
     """Return the condition that a row comes after the last one seen."""
     key, key_type = what.keys[order.key]
     own_id, id_type = what.id
@@ -325,7 +325,7 @@ def _continue(what: _List, order: Order) -> LiteralString:
     return f"({key}, {own_id}) {comparison} (%(after_key)s::{key_type}, %(after_id)s::{id_type})"
 
 
-def _make_page(what: _List, rows: Sequence[dict[str, Any]], *, limit: int) -> PageOf[Any]:
+def _make_page(what: List, rows: Sequence[dict[str, Any]], *, limit: int) -> PageOf[Any]:
     last = rows[limit - 1] if len(rows) > limit else None
     after = (last["_key"], last["_id"]) if last is not None else None
     items: list[Any] = [

@@ -89,9 +89,7 @@ def list_agents(
 ) -> JSONResponse:
     """List the agents that the registry knows."""
     with open_records() as records:
-        found = records.listing.list(
-            listing.AGENTS, order=page.order, limit=page.limit, after=page.after, filters=as_filters(kind=kind)
-        )
+        found = page.read(records, listing.AGENTS, filters=as_filters(kind=kind))
     return page.answer(found, request=request, show=lambda one: AgentOut.show(one, root=root))
 
 
@@ -118,11 +116,9 @@ def list_endpoints(
     """List what an agent offers, each with the page that documents it."""
     with open_records() as records:
         records.endpoints.get_description(connection)
-        found = records.listing.list(
+        found = page.read(
+            records,
             listing.ENDPOINTS,
-            order=page.order,
-            limit=page.limit,
-            after=page.after,
             within={"connection": connection},
             filters=as_filters(method=method, gone=gone),
         )

@@ -50,11 +50,9 @@ def list_events(
     """List what happened to a generated project, its agent calls and exports."""
     with open_records() as records:
         scope.find_generated(records, generated_id)
-        found = records.listing.list(
+        found = page.read(
+            records,
             listing.EVENTS_OF_GENERATED,
-            order=page.order,
-            limit=page.limit,
-            after=page.after,
             within={"generated_project_id": generated_id},
             filters=as_filters(subject=subject, kind=kind),
         )
@@ -113,11 +111,9 @@ def list_agent_calls(
     """List what agents were asked for: tokens, money, time and outcome, but not what was said."""
     with open_records() as records:
         scope.find_generated(records, generated_id)
-        found = records.listing.list(
+        found = page.read(
+            records,
             listing.AGENT_CALLS,
-            order=page.order,
-            limit=page.limit,
-            after=page.after,
             within={"generated_project_id": generated_id},
             filters=as_filters(status=status, step_id=step_id, connection=connection),
         )

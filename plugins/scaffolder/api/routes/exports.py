@@ -68,11 +68,9 @@ def list_exports(
     """List a generated project's exports."""
     with open_records() as records:
         scope.find_generated(records, generated_id)
-        found = records.listing.list(
+        found = page.read(
+            records,
             listing.EXPORTS,
-            order=page.order,
-            limit=page.limit,
-            after=page.after,
             within={"generated_project_id": generated_id},
             filters=as_filters(status=status, target=target, run_id=run_id),
         )

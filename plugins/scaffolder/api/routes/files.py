@@ -89,11 +89,9 @@ def list_files(
     """List the files at a commit."""
     with open_records() as records:
         position = _find_position(records, scope, generated_id, commit)
-        found = records.listing.list(
+        found = page.read(
+            records,
             listing.FILES,
-            order=page.order,
-            limit=page.limit,
-            after=page.after,
             within={"generated_project_id": generated_id, "position": position},
             filters=filters,
         )

@@ -98,11 +98,9 @@ def list_all_generated(
 ) -> JSONResponse:
     """List the generated projects of all projects that the caller sees."""
     with open_records() as records:
-        found = records.listing.list(
+        found = page.read(
+            records,
             listing.GENERATED,
-            order=page.order,
-            limit=page.limit,
-            after=page.after,
             within={"sees_all": caller.is_administrator(), "username": caller.name},
             filters=filters,
         )
@@ -119,11 +117,9 @@ def list_generated(
 ) -> JSONResponse:
     """List a project's generated projects."""
     with open_records() as records:
-        found = records.listing.list(
+        found = page.read(
+            records,
             listing.GENERATED_OF_PROJECT,
-            order=page.order,
-            limit=page.limit,
-            after=page.after,
             within={"project": scope.project},
             filters=filters,
         )

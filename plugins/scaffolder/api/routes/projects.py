@@ -42,11 +42,9 @@ def list_projects(
 ) -> JSONResponse:
     """List the projects that the caller sees."""
     with open_records() as records:
-        found = records.listing.list(
+        found = page.read(
+            records,
             listing.PROJECTS,
-            order=page.order,
-            limit=page.limit,
-            after=page.after,
             within={"sees_all": caller.is_administrator(), "username": caller.name},
             filters=as_filters(visibility=visibility, search=search, member=member),
         )
@@ -143,11 +141,9 @@ def _answer_page(
     scope: ProjectScope, page: PageRequest, request: Request, what: Any, show: Any, *, filters: Any = None
 ) -> JSONResponse:
     with open_records() as records:
-        found = records.listing.list(
+        found = page.read(
+            records,
             what,
-            order=page.order,
-            limit=page.limit,
-            after=page.after,
             within={"project": scope.project},
             filters=filters,
         )
