@@ -483,8 +483,8 @@ def _raw_deflate(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("body", "encoding"),
     [
-        (gzip.compress(b'{"a": ') + gzip.compress(b"1}"), "gzip"),
-        (gzip.compress(b'{"a": 1}'), "X-GZIP, identity"),
+        (gzip.compress(b'{"a": ', mtime=0) + gzip.compress(b"1}", mtime=0), "gzip"),
+        (gzip.compress(b'{"a": 1}', mtime=0), "X-GZIP, identity"),
         (zlib.compress(b'{"a": 1}'), "deflate"),
         (_raw_deflate(b'{"a": 1}'), "deflate"),
         (b'{"a": 1}', "identity"),
