@@ -146,6 +146,8 @@ def test_a_failed_export_is_tried_again_in_its_own_run(live: Live, ada: httpx2.C
     assert failed["status"] == "failed", failed
     [export] = ada.get(f"{url}/exports").json()["items"]
     assert (export["status"], export["run"]["dag_id"]) == ("failed", "steps")
+    run = Run(live, "steps", export["run"]["run_id"]).wait()  # its last task has said so a moment before it ends
+    assert run.state == "failed"
     live.git.create("twice")  # what was missing
     retried = ada.post(f"{url}/exports/{export['id']}/retry")
     assert retried.status_code == 202, retried.text

@@ -29,12 +29,13 @@ def _is_about_meaning(operation: str, problem: dict[str, Any]) -> bool:
     # A cursor is text of ours that no schema can describe, and belongs to one order.
     if refused == ["cursor"]:
         return True
-    # A key that came before with another body, and what stands in no schema: which workflows and targets there are, and
+    # A key that came before with another body, an end that is over already, and what stands in no schema: which workflows and targets there are, and
     # what each of them accepts.
     expected = {
         "create_generated": {"idempotency-key", "invalid-parameters"},
         "regenerate": {"idempotency-key", "invalid-parameters"},
         "create_exports": {"idempotency-key", "invalid-parameters"},
+        "hold_generated": {"invalid-parameters"},
     }
-    places = ("/workflow", "/params", "/exports/")
+    places = ("/workflow", "/params", "/exports/", "/until")
     return kind in expected.get(operation, ()) and all(pointer.startswith(places) for pointer in refused)

@@ -50,6 +50,11 @@ class AirflowApi:
         if dag.get("is_paused"):
             raise RecordConflictError(f"DAG {dag_id!r} is paused in Airflow; accepted is one that is not")
 
+    async def is_over(self, dag_id: str, run_id: str) -> bool:
+        """Say whether a run has ended. Raises RecordNotFoundError where there is none."""
+        run = await self._send("GET", f"dags/{_part(dag_id)}/dagRuns/{_part(run_id)}")
+        return run.get("state") in {"success", "failed"}
+
     async def end_run(self, dag_id: str, run_id: str) -> None:
         """Set a run failed, which ends its tasks."""
         await self._send("PATCH", f"dags/{_part(dag_id)}/dagRuns/{_part(run_id)}", {"state": "failed"})

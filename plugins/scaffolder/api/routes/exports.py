@@ -141,8 +141,13 @@ async def retry_export(
     await run_in_threadpool(scope.caller.check_may_trigger, found.dag_id)
     mapped = _MAPPED.fullmatch(found.step_id)
     task_id, index = (mapped["task_id"], int(mapped["index"])) if mapped else (found.step_id, None)
+    airflow = AirflowApi(request)
     try:
-        await AirflowApi(request).clear_task(found.dag_id, found.run_id, task_id, map_index=index)
+        if not await airflow.is_over(found.dag_id, found.run_id):
+            raise ExportConflictError(
+                f"the run of repository export {export_id} is under way; accepted is to wait for its end"
+            )
+        await airflow.clear_task(found.dag_id, found.run_id, task_id, map_index=index)
     except RecordNotFoundError as error:
         raise ExportConflictError(
             f"the run of repository export {export_id} is not in Airflow any more; accepted is a new export"
