@@ -535,7 +535,7 @@ def test_failures_that_are_not_in_a_row_are_no_reason_to_stop(receiver: Receiver
     receiver.watch()
     for _ in range(9):
         receiver.make_ready()
-    counts = receiver.send(deliver=lambda _, __: Outcome(state=next(outcomes), reason="x"))  # type: ignore[arg-type]
+    counts = receiver.send(deliver=lambda _, __: Outcome(state=next(outcomes), reason="x"))  # type: ignore[arg-type]  # one of its three
     assert counts == SendingCounts(queued=9, sent=2, later=6, failed=1)
 
 

@@ -177,6 +177,12 @@ def describe_error(error: Exception) -> tuple[int, str, str]:
     return status, _make_title(get_type(kind).removeprefix(_TYPE_PREFIX)), detail
 
 
+def refuse(status: int, detail: str) -> JSONResponse:
+    """Return the answer of a status that is no error of the package."""
+    name = _OTHER_TYPES[status]
+    return answer(status, problem_type=_TYPE_PREFIX + name, title=_make_title(name), detail=detail)
+
+
 def _answer_ours(_: Request, error: Exception) -> JSONResponse:
     kind = type(error) if isinstance(error, errors.ScaffolderError) else errors.ScaffolderError
     status, title, detail = describe_error(error)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from scaffolder.api.problems import answer
+from scaffolder.api.problems import refuse
 from scaffolder.config import get_settings
 from scaffolder.errors import InvalidParametersError
-
-_TOO_LARGE: Final = "urn:scaffolder:problem:request-too-large"
 
 
 class BodyLimit:
@@ -34,11 +32,9 @@ class BodyLimit:
         if scope["method"] not in {"GET", "HEAD"}:
             size, messages = await _read(receive, size, limit)
         if size > limit:
-            problem = answer(
+            problem = refuse(
                 413,
-                problem_type=_TOO_LARGE,
-                title="Request too large",
-                detail=f"the body is larger than {limit} bytes; accepted are up to that (SCAFFOLDER_API_MAX_BODY_SIZE)",
+                f"the body is larger than {limit} bytes; accepted are up to that (SCAFFOLDER_API_MAX_BODY_SIZE)",
             )
             await problem(scope, receive, send)
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import IO, Annotated, Any, Final
+from typing import IO, Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -251,5 +251,5 @@ def _find_file(records: ProjectRecords, generated_id: Any, path: str, *, positio
 
 
 def _show_entry(entry: Any) -> EntryOut:
-    kind = "file" if entry["file"] else "directory"
-    return EntryOut(name=entry["name"], kind=kind, size_bytes=entry["size_bytes"], files=entry["files"])  # type: ignore[arg-type]
+    kind: Literal["directory", "file"] = "file" if entry["file"] else "directory"
+    return EntryOut(name=entry["name"], kind=kind, size_bytes=entry["size_bytes"], files=entry["files"])

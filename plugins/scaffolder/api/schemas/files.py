@@ -63,8 +63,10 @@ class DifferenceOut(Resource):
     @classmethod
     def show(cls, record: models.FileDifference) -> DifferenceOut:
         """Return what is shown of a record."""
-        change = "added" if record.before is None else "removed" if record.after is None else "changed"
-        return cls(path=record.path, change=change, before=_show_side(record.before), after=_show_side(record.after))  # type: ignore[arg-type]
+        change: Literal["added", "changed", "removed"] = "changed"
+        if record.before is None or record.after is None:
+            change = "added" if record.before is None else "removed"
+        return cls(path=record.path, change=change, before=_show_side(record.before), after=_show_side(record.after))
 
 
 def _show_side(file: models.ProjectFile | None) -> dict[str, Any] | None:
