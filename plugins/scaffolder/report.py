@@ -112,8 +112,7 @@ class Report:
             for c in self.agent_calls
         ]
         events = [
-            [e.at.isoformat(timespec="milliseconds"), e.subject, e.detail.get("from"), e.detail.get("to"), e.actor]
-            for e in self.events
+            [e.at.isoformat(timespec="milliseconds"), e.subject, *_describe_change(e), e.actor] for e in self.events
         ]
         return [
             (project.name, _align([[name, value] for name, value in facts if value is not None])),
@@ -218,6 +217,13 @@ def _describe_export(export: RepositoryExport) -> list[str]:
     ]
     lines = _align([[name, value] for name, value in facts if value is not None])
     return [f"{export.target}  {export.status.value}  {export.id}", *(f"  {line}" for line in lines)]
+
+
+def _describe_change(event: Event) -> tuple[str | None, str]:
+    """Return the status before and after, or that something else of the record has changed, and what."""
+    if event.kind == "changed":
+        return event.kind, ", ".join(sorted(event.detail))
+    return event.detail.get("from"), event.detail.get("to", event.kind)
 
 
 def _align(rows: Sequence[Sequence[object]]) -> list[str]:
