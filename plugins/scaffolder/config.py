@@ -59,7 +59,48 @@ class Settings:
     render_memory_size: int = _setting(
         512 * MIB, "Bytes of memory to render one template.", low=128 * MIB, high=64 * GIB
     )
-    generated_projects_retention_days: int = _setting(30, "Days until a generated project expires.", low=1, high=36_500)
+    generated_projects_retention_days: int = _setting(
+        30, "Days that a generated project is kept after its run, where no rule says otherwise.", low=1, high=36_500
+    )
+    failed_retention_days: int = _setting(
+        7, "The same for one that has failed; never more than for others.", low=1, high=36_500
+    )
+    retention_rules: str = _setting(
+        "[]", "How long what is kept, by project, workflow and status, as JSON: see docs/retention.md."
+    )
+    retention_keep_newest: int = _setting(
+        0, "Ready generated projects of each project that are kept however old, the newest.", low=0, high=1_000_000
+    )
+    retention_keep_unexported: bool = _setting(
+        default=False, doc="Whether what is ready and was never exported is kept."
+    )
+    audit_days: int = _setting(
+        365,
+        "Days that the record of a deleted generated project stays: who, what, when, digests, where it went.",
+        low=1,
+        high=36_500,
+    )
+    cache_max_age_days: int = _setting(
+        30, "Days after which what nobody has used is removed from the cache.", low=1, high=36_500
+    )
+    sweep_grace_hours: int = _setting(
+        24, "Hours that something must be left over before it is swept.", low=0, high=8_760
+    )
+    sweep_max_directories: int = _setting(
+        100,
+        "Directories without a record that one clean-up removes; where there are more it removes none: "
+        "the records may be those of another place.",
+        low=0,
+        high=1_000_000,
+    )
+    cleanup_batch_size: int = _setting(500, "Generated projects that a clean-up claims at a time.", low=1, high=10_000)
+    cleanup_max_runtime_minutes: int = _setting(
+        120, "Minutes after which a clean-up begins nothing more.", low=1, high=10_080
+    )
+    cleanup_threads: int = _setting(4, "Directories that a clean-up removes at a time.", low=1, high=64)
+    cleanup_report_size: int = _setting(
+        1_000, "Generated projects that a clean-up's report names; it counts all.", low=0, high=100_000
+    )
     max_file_size: int = _setting(10 * MIB, "Bytes of one file of a project.", low=1, high=2 * GIB)
     max_project_files: int = _setting(20_000, "Files of one generated project.", low=1, high=1_000_000)
     max_project_size: int = _setting(500 * MIB, "Bytes of one generated project.", low=1, high=100 * GIB)

@@ -24,6 +24,7 @@ from scaffolder.errors import RecordsUnavailableError
 from scaffolder.operators import notifications
 from scaffolder.operators.notifications import SendNotificationsOperator
 from scaffolder.records.models import RunIdentity
+from scaffolder.records.retention import keep_days
 from scaffolder.records.store import ProjectRecords
 from tests.airflow.test_plugin import run_python
 from tests.factories import RUN_AT
@@ -106,9 +107,9 @@ class Sending:
             key, project="default", name="bookings", workflow="w", params={"p": "{{ 7 * 7 }}"}, run=run
         )
         if error is None:
-            self.records.mark_ready(key, retention_days=30)
+            self.records.mark_ready(key, rules=keep_days(30))
         else:
-            self.records.mark_failed(key, error=error)
+            self.records.mark_failed(key, error=error, rules=keep_days(7))
 
 
 def webhook(**values: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from scaffolder.config import Settings
 from scaffolder.generation.merge import TreeEdits
 from scaffolder.generation.step_commit import commit_step, get_project_directory
 from scaffolder.records.models import MemberRole, RunIdentity, Visibility
+from scaffolder.records.retention import keep_days
 from scaffolder.records.store import ProjectRecords
 from tests.factories import make_file
 
@@ -69,9 +70,9 @@ class Scene:
             settings=self.settings,
         )
         if status == "ready":
-            self.records.mark_ready(found.id, retention_days=30)
+            self.records.mark_ready(found.id, rules=keep_days(30))
         if status == "failed":
-            self.records.mark_failed(found.id, error="it failed")
+            self.records.mark_failed(found.id, error="it failed", rules=keep_days(7))
         return found.id
 
     def export(

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from scaffolder.records.models import Charge, MemberRole
+from scaffolder.records.retention import keep_days
 from scaffolder.records.store import ProjectRecords
 from tests.api.conftest import Api
 from tests.api.scenes import Scene
@@ -58,7 +59,7 @@ def test_what_happens_is_sent_as_it_happens(simple_api: Api, scene: Scene) -> No
         assert [one["data"] for one in first] == listed
         began = time.monotonic()
         scene.records.set_actor("eve\n\nid: 1\ndata: forged")
-        scene.records.mark_failed(key, error="line\none\n\nevent: forged")
+        scene.records.mark_failed(key, error="line\none\n\nevent: forged", rules=keep_days(7))
         scene.records.set_actor(None)
         last = next(events)
         assert time.monotonic() - began < 10
@@ -110,7 +111,7 @@ def test_who_is_no_member_any_more_hears_no_more(simple_api: Api, scene: Scene) 
             next(events)
         scene.records.projects.remove_member(scene.project, username="mel")
         time.sleep(0.1)
-        scene.records.mark_failed(key, error="secret")
+        scene.records.mark_failed(key, error="secret", rules=keep_days(7))
         assert list(events) == []  # the stream ends
     scene.records.projects.set_member(scene.project, username="mel", role=MemberRole.MEMBER)
 

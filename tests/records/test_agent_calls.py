@@ -31,6 +31,7 @@ from scaffolder.errors import (
     SettingsError,
 )
 from scaffolder.records.models import AgentCall, AgentCallStatus, CircuitState, GeneratedProject
+from scaffolder.records.retention import keep_days
 from scaffolder.records.store import ProjectRecords
 from tests.factories import open_project
 
@@ -434,7 +435,7 @@ def test_an_agent_that_is_away_when_the_result_is_fetched_loses_nothing(step: St
 
 def test_a_run_that_ends_leaves_no_call_waiting(step: Step) -> None:
     step.call(ScriptedAgent([JOB]))
-    step.records.mark_failed(step.generated_project.id, error="cancelled")
+    step.records.mark_failed(step.generated_project.id, error="cancelled", rules=keep_days(7))
     assert step.recorded()[0].status is AgentCallStatus.FAILED
 
 

@@ -17,6 +17,7 @@ from scaffolder.exports.service import export_generated_project
 from scaffolder.generation.merge import OnConflict, TreeEdits
 from scaffolder.generation.step_commit import commit_step
 from scaffolder.records import schema
+from scaffolder.records.retention import keep_days
 from scaffolder.records.store import ProjectRecords
 from tests.factories import make_file, make_run, open_project
 
@@ -59,7 +60,7 @@ def test_shows_a_generated_project_whole(
         settings=settings,
     ).commit
     export = export_generated_project(records, key, step_id="publish", target="archive", options={}, settings=settings)
-    records.mark_ready(key, retention_days=30)
+    records.mark_ready(key, rules=keep_days(30))
     environment = {"SCAFFOLDER_GENERATED_PROJECTS_DIR": str(settings.generated_projects_dir)}
 
     shown = run(postgres, records_database, "show", str(key), **environment)

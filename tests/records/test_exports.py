@@ -30,6 +30,7 @@ from scaffolder.errors import (
 )
 from scaffolder.generation.git_remote import GitRemote
 from scaffolder.records.models import ExportStatus
+from scaffolder.records.retention import keep_days
 from scaffolder.records.store import ProjectRecords
 from tests.cutting_proxy import serve_cutting_proxy
 from tests.exports import FILES, Exports, refs
@@ -297,7 +298,7 @@ def test_a_project_without_a_commit_has_nothing_to_export(records: ProjectRecord
 
 
 def test_a_failed_project_is_not_exported(exports: Exports) -> None:
-    exports.records.mark_failed(exports.key, error="x")
+    exports.records.mark_failed(exports.key, error="x", rules=keep_days(7))
     with pytest.raises(ExportConflictError, match="is 'failed'; accepted are"):
         exports.export("archive")
 

@@ -36,6 +36,7 @@ from scaffolder.notifications.service import SendingCounts, send_due_notificatio
 from scaffolder.notifications.webhook import Webhook, WebhookClient, parse_webhook
 from scaffolder.records.models import RunIdentity
 from scaffolder.records.notifications import Notification, NotificationRecords
+from scaffolder.records.retention import keep_days
 from scaffolder.records.store import ProjectRecords
 from tests.certificates import Authority
 from tests.conftest import CHECKOUT
@@ -93,7 +94,7 @@ class Receiver:
 
     def make_ready(self, *, project: str = "default", name: str = "bookings") -> UUID:
         key = self.open(project=project, name=name)
-        self.projects.mark_ready(key, retention_days=30)
+        self.projects.mark_ready(key, rules=keep_days(30))
         return key
 
     def open(self, *, project: str = "default", name: str = "bookings") -> UUID:
@@ -241,7 +242,7 @@ def test_a_channel_gets_its_events_of_its_projects(receiver: Receiver, channel: 
     receiver.channel = make_channel(**channel)
     receiver.watch()
     receiver.make_ready(project="payments")
-    receiver.projects.mark_failed(receiver.open(project="team-a"), error="no")
+    receiver.projects.mark_failed(receiver.open(project="team-a"), error="no", rules=keep_days(7))
     assert receiver.send() == SendingCounts(queued=len(told), sent=len(told))
     assert {json.loads(request.body)["type"] for request in receiver.server.requests} == told
 
@@ -652,6 +653,7 @@ from scaffolder.config import Settings
 from scaffolder.notifications.channels import Channel
 from scaffolder.notifications.service import send_due_notifications
 from scaffolder.notifications.webhook import WebhookClient, parse_webhook
+from scaffolder.records.retention import keep_days
 from scaffolder.records.notifications import NotificationRecords
 
 database, url, secret = sys.argv[1:]

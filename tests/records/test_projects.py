@@ -30,6 +30,7 @@ from scaffolder.records import listing
 from scaffolder.records.listing import Order
 from scaffolder.records.membership import check_may_generate
 from scaffolder.records.models import Charge, Event, ExportStatus, GeneratedProjectStatus, MemberRole, Visibility
+from scaffolder.records.retention import keep_days
 from scaffolder.records.store import ProjectRecords
 from scaffolder.retention.removal import remove_generated_project
 from tests.factories import begin_call, make_run, open_project
@@ -53,7 +54,7 @@ def intend(records: ProjectRecords, key: UUID, *, run_id: str | None = None) -> 
 
 def make_ready(records: ProjectRecords, **values: Any) -> UUID:
     key = open_project(records, **values).id
-    records.mark_ready(key, retention_days=1)
+    records.mark_ready(key, rules=keep_days(1))
     return key
 
 
@@ -225,12 +226,12 @@ def test_what_is_held_cannot_end(records: ProjectRecords) -> None:
     records.set_actor("ada")
     records.hold(key, reason="demo", username="ada", until=None)
     with pytest.raises(StatusTransitionError, match="is held by ada, so it cannot become expired"):
-        records.mark_expired(key)
+        records.retention.expire(key, reason="x")
     records.hold(key, reason="demo", username="ada", until=datetime.now(UTC) + timedelta(days=1))
     with pytest.raises(StatusTransitionError):
-        records.mark_expired(key)
+        records.retention.expire(key, reason="x")
     records.release(key)
-    records.mark_expired(key)
+    records.retention.expire(key, reason="x")
     with pytest.raises(StatusTransitionError, match="has expired"):
         records.hold(key, reason="late", username="ada", until=None)
     changes = [event.detail for event in records.list_events(key) if "held" in event.detail]
@@ -241,7 +242,7 @@ def test_what_is_held_cannot_end(records: ProjectRecords) -> None:
 def test_a_hold_that_is_over_holds_nothing(records: ProjectRecords) -> None:
     key = make_ready(records)
     records.hold(key, reason="demo", username="ada", until=datetime.now(UTC) - timedelta(seconds=1))
-    records.mark_expired(key)
+    records.retention.expire(key, reason="x")
     assert records.get_generated_project(key).status is GeneratedProjectStatus.EXPIRED
 
 
@@ -250,10 +251,10 @@ def test_what_is_being_exported_cannot_end_and_what_has_ended_cannot_be_exported
     export_id = intend(records, key)
     for _ in range(2):
         with pytest.raises(StatusTransitionError, match="is being exported"):
-            records.mark_expired(key)
+            records.retention.expire(key, reason="x")
         records.exports.mark_exporting(export_id)
     records.exports.mark_failed(export_id, error="x")
-    records.mark_expired(key)
+    records.retention.expire(key, reason="x")
     with pytest.raises(StatusTransitionError, match="is expired, so it cannot be exported"):
         intend(records, key)
     with pytest.raises(StatusTransitionError, match="is expired, so it cannot be exported"):
@@ -282,7 +283,10 @@ def test_an_export_that_begins_and_an_end_wait_for_each_other(
             results = list(
                 pool.map(
                     race,
-                    (lambda mine, key=key: intend(mine, key), lambda mine, key=key: mine.mark_expired(key)),
+                    (
+                        lambda mine, key=key: intend(mine, key),
+                        lambda mine, key=key: mine.retention.expire(key, reason="x"),
+                    ),
                 )
             )
         assert sorted(results) == [False, True]
@@ -303,7 +307,7 @@ def test_exports_of_one_run_that_change_while_it_ends_block_nobody(
                 mine = ProjectRecords(connection)
                 barrier.wait()
                 if index == 4:
-                    mine.mark_failed(key, error="ended")
+                    mine.mark_failed(key, error="ended", rules=keep_days(7))
                 else:
                     mine.exports.mark_exporting(exports[index])
                     mine.exports.mark_exported(exports[index], url="file:///x")
@@ -357,7 +361,7 @@ def test_a_project_counts_what_it_has_generated(records: ProjectRecords, setting
 def test_the_database_refuses_what_cannot_be(records: ProjectRecords, connection: psycopg.Connection[Any]) -> None:
     key = open_project(records).id
     for change in (
-        "status = 'ready'",  # without an expiry
+        "ended_at = now()",  # under way
         "size_bytes = 3",  # without files
         "file_count = -1",
         "hold_reason = 'x'",  # without a hold
@@ -441,7 +445,7 @@ def test_pages_hold_every_record_once_in_order(
 ) -> None:
     keys = [open_project(records, name=name).id for name in ("b", "a", "b", "B", "a-b", "c")]
     for one in keys[:2]:
-        records.mark_ready(one, retention_days=1)
+        records.mark_ready(one, rules=keep_days(1))
     # Equal keys in all orders: their ids decide.
     connection.execute("UPDATE generated_project SET created_at = '2026-01-01' WHERE name IN ('a', 'b')")
     found: list[Any] = []
@@ -505,7 +509,7 @@ def test_removal_leaves_the_record_and_its_exports(records: ProjectRecords, sett
     (directory / "repository").mkdir(parents=True)
     with pytest.raises(StatusTransitionError, match="cannot go from generating to expired"):
         remove_generated_project(records, key, settings=settings)
-    records.mark_ready(key, retention_days=1)
+    records.mark_ready(key, rules=keep_days(1))
     export_id = intend(records, key)
     records.exports.mark_exporting(export_id)
     records.exports.mark_exported(export_id, url="https://git.example/x")
@@ -564,7 +568,7 @@ def test_a_removal_that_was_cut_off_goes_on(records: ProjectRecords, settings: S
     directory = get_project_directory(key, settings=settings)
     (directory / "repository").mkdir(parents=True)
     (directory / "file").write_text("x")
-    records.mark_expired(key)
+    records.retention.expire(key, reason="x")
     trash = directory.parent / ".trash"
     if done != "expired":
         trash.mkdir()

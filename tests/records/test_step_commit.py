@@ -20,6 +20,7 @@ from scaffolder.errors import FileConflictError, StatusTransitionError, StorageE
 from scaffolder.generation.merge import Move, OnConflict, TreeChanges, TreeEdits
 from scaffolder.generation.step_commit import commit_step, get_project_directory, get_repository
 from scaffolder.generation.tree import GeneratedFile
+from scaffolder.records.retention import keep_days
 from scaffolder.records.store import ProjectRecords
 from tests.conftest import CHECKOUT
 from tests.factories import describe_commit, make_file, make_run, open_project
@@ -169,7 +170,7 @@ def test_rows_and_trees_agree_after_any_sequence_of_steps(records: ProjectRecord
 
 def test_a_run_that_is_over_takes_no_more_files(records: ProjectRecords, settings: Settings) -> None:
     key = open_project(records).id
-    records.mark_failed(key, error="marked failed by hand")
+    records.mark_failed(key, error="marked failed by hand", rules=keep_days(7))
     with pytest.raises(StatusTransitionError, match="which is 'failed'; accepted is 'generating'"):
         commit(records, key, settings, [make_file("a")])
     assert not get_project_directory(key, settings=settings).exists()

@@ -24,6 +24,7 @@ from scaffolder.records.models import (
     GeneratedProjectStatus,
     ProjectFile,
 )
+from scaffolder.records.retention import keep_days
 from scaffolder.records.store import ProjectRecords
 from tests.factories import RUN_AT, begin_call, make_run, open_project
 
@@ -120,14 +121,14 @@ def test_opening_twice_finds_the_same_record(records: ProjectRecords) -> None:
 def test_a_failed_run_that_is_cleared_goes_on(records: ProjectRecords) -> None:
     run = make_run()
     key = open_project(records, run=run).id
-    assert records.mark_failed(key, error="the agent is down")
+    assert records.mark_failed(key, error="the agent is down", rules=keep_days(7))
     again = open_project(records, run=run)
     assert (again.id, again.status, again.error) == (key, GeneratedProjectStatus.GENERATING, None)
 
 
 def test_a_ready_generated_project_is_not_opened_again(records: ProjectRecords) -> None:
     run = make_run()
-    records.mark_ready(open_project(records, run=run).id, retention_days=30)
+    records.mark_ready(open_project(records, run=run).id, rules=keep_days(30))
     with pytest.raises(StatusTransitionError, match="cannot go from ready to generating"):
         open_project(records, run=run)
 
@@ -135,18 +136,18 @@ def test_a_ready_generated_project_is_not_opened_again(records: ProjectRecords) 
 def test_failing_keeps_the_first_error_and_leaves_what_is_over(records: ProjectRecords) -> None:
     key = open_project(records).id
     records.record_error(key, error="step 'models' failed: down\0")
-    assert records.mark_failed(key, error="steps that did not succeed")
-    assert not records.mark_failed(key, error="again")
+    assert records.mark_failed(key, error="steps that did not succeed", rules=keep_days(7))
+    assert not records.mark_failed(key, error="again", rules=keep_days(7))
     assert records.get_generated_project(key).error == "step 'models' failed: down"
     ready = open_project(records).id
-    records.mark_ready(ready, retention_days=1)
-    assert not records.mark_failed(ready, error="late")
+    records.mark_ready(ready, rules=keep_days(1))
+    assert not records.mark_failed(ready, error="late", rules=keep_days(7))
     assert records.get_generated_project(ready).status is GeneratedProjectStatus.READY
 
 
 def test_expiry_counts_from_the_database_clock(records: ProjectRecords) -> None:
     key = open_project(records).id
-    records.mark_ready(key, retention_days=7)
+    records.mark_ready(key, rules=keep_days(7))
     found = records.get_generated_project(key)
     assert found.expires_at is not None
     assert abs(found.expires_at - datetime.now(UTC) - timedelta(days=7)) < timedelta(minutes=1)
@@ -293,7 +294,7 @@ def test_every_change_of_status_leaves_an_event_with_its_actor(records: ProjectR
     records.set_actor("ada")
     key = open_project(records).id
     records.set_actor(None)
-    records.mark_failed(key, error="why")
+    records.mark_failed(key, error="why", rules=keep_days(7))
     events = [(event.kind, event.detail, event.actor) for event in records.list_events(key)]
     assert events == [
         ("created", {"to": "pending"}, "ada"),
@@ -328,15 +329,15 @@ def test_ending_a_run_fails_what_its_killed_tasks_left_open(records: ProjectReco
     generated_project, call_id = open_project(records), uuid4()
     begin_call(records, call_id, generated_project)
     export = intend(records, generated_project_id=generated_project.id)
-    assert records.mark_failed(generated_project.id, error="killed")
+    assert records.mark_failed(generated_project.id, error="killed", rules=keep_days(7))
     assert records.agent_calls.get(call_id).status is AgentCallStatus.FAILED
     assert records.exports.get(export.id).status is ExportStatus.FAILED
 
 
 def test_an_export_of_a_project_that_is_over_is_left_alone(records: ProjectRecords) -> None:
     key = open_project(records).id
-    records.mark_ready(key, retention_days=1)
+    records.mark_ready(key, rules=keep_days(1))
     export = intend(records, generated_project_id=key)
-    records.mark_ready(key, retention_days=1)
-    assert not records.mark_failed(key, error="late")
+    records.mark_ready(key, rules=keep_days(1))
+    assert not records.mark_failed(key, error="late", rules=keep_days(7))
     assert records.exports.get(export.id).status is ExportStatus.PENDING

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scaffolder.operators.agent_api_call import AgentApiCallOperator
+    from scaffolder.operators.cleanup import CleanUpGeneratedProjectsOperator
     from scaffolder.operators.file_generation import FileGenerationOperator
     from scaffolder.operators.generated_project import FinishGeneratedProjectOperator
     from scaffolder.operators.notifications import SendNotificationsOperator
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AgentApiCallOperator",
+    "CleanUpGeneratedProjectsOperator",
     "FileGenerationOperator",
     "FinishGeneratedProjectOperator",
     "PlanExportsOperator",
@@ -23,6 +25,7 @@ __all__ = [
 
 _MODULES = {
     "AgentApiCallOperator": "agent_api_call",
+    "CleanUpGeneratedProjectsOperator": "cleanup",
     "FileGenerationOperator": "file_generation",
     "FinishGeneratedProjectOperator": "generated_project",
     "PlanExportsOperator": "plan_exports",

@@ -66,10 +66,14 @@ def open_generated_project(
     return records.open_generated_project(key, project=project, name=name, workflow=workflow, params=params, run=run)
 
 
+def is_administrator(username: str | None) -> bool:
+    """Say whether the setting ``administrators`` names a user."""
+    return username in {name.strip() for name in get_settings().administrators.split(",")} - {""}
+
+
 def _is_let_in(records: ProjectRecords, run: RunIdentity, generated_project_id: UUID) -> bool:
     """Say whether membership is not asked after: of administrators, and of those whom the API has let in."""
-    administrators = {name.strip() for name in get_settings().administrators.split(",")} - {""}
-    return run.triggered_by in administrators or records.requested_runs.is_granted(
+    return is_administrator(run.triggered_by) or records.requested_runs.is_granted(
         dag_id=run.dag_id,
         run_id=run.run_id,
         username=run.triggered_by,

@@ -101,7 +101,8 @@ MEMBERS: Final = List(
 _GENERATED: Final[LiteralString] = """
     SELECT g.id, p.slug AS project, g.name, g.workflow, g.dag_id, g.run_id, g.run_at, '{}'::json AS params, g.status,
         g.head_commit, g.file_count, g.size_bytes, g.expires_at, g.held, g.hold_reason, g.held_by, g.held_until,
-        g.export_count, g.export_status, g.regenerated_from, g.error, g.created_by, g.created_at, g.updated_at
+        g.export_count, g.export_status, g.ended_at, g.removal_reason, g.regenerated_from, g.error, g.created_by,
+        g.created_at, g.updated_at
     FROM generated_project g JOIN project p ON p.id = g.project_id
 """
 

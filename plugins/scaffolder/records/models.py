@@ -138,8 +138,9 @@ class RunIdentity:
 class GeneratedProject:
     """The result of one workflow run.
 
-    While it is `held`, until `held_until` where that is set, retention leaves it alone. `export_count` counts exports
-    that have arrived, `export_status` is that of the one that changed last.
+    `ended_at` is when it became ready or failed, `expires_at` when it goes by the rules of retention, None for never.
+    `removal_reason` says why it went. While it is `held`, until `held_until` where that is set, it stays.
+    `export_count` counts exports that have arrived, `export_status` is that of the one that changed last.
     """
 
     id: UUID
@@ -161,6 +162,8 @@ class GeneratedProject:
     held_until: datetime | None
     export_count: int
     export_status: ExportStatus | None
+    ended_at: datetime | None
+    removal_reason: str | None
     regenerated_from: UUID | None
     error: str | None
     created_by: str | None

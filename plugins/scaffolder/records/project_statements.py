@@ -134,20 +134,3 @@ WHERE generated_project_id = %(id)s AND (id > %(last)s OR "at" > now() - make_in
 ORDER BY id
 LIMIT 1000
 """
-
-# Removal
-
-UPDATE_TO_EXPIRED: Final[LiteralString] = """
-UPDATE generated_project SET status = 'expired' WHERE id = %(id)s AND status NOT IN ('expired', 'deleted')
-"""
-
-UPDATE_TO_DELETED: Final[LiteralString] = """
-UPDATE generated_project SET status = 'deleted' WHERE id = %(id)s AND status <> 'deleted'
-"""
-
-DELETE_COMMITS: Final[LiteralString] = "DELETE FROM project_commit WHERE generated_project_id = %(id)s"
-
-# What they have cost counts on.
-FORGET_ANSWERS: Final[LiteralString] = """
-UPDATE agent_call SET response = NULL, job = NULL WHERE generated_project_id = %(id)s
-"""

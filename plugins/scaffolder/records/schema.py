@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy.engine import URL, Connection
 
-LATEST_REVISION: Final = "0007"
+LATEST_REVISION: Final = "0008"
 _LOCK_KEY: Final = 0x5CAFF01D
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 

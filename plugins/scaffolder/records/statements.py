@@ -7,7 +7,8 @@ from typing import Final, LiteralString
 _GENERATED_PROJECT: Final = """
     g.id, p.slug AS project, g.name, g.workflow, g.dag_id, g.run_id, g.run_at, g.params, g.status, g.head_commit,
     g.file_count, g.size_bytes, g.expires_at, g.held, g.hold_reason, g.held_by, g.held_until, g.export_count,
-    g.export_status, g.regenerated_from, g.error, g.created_by, g.created_at, g.updated_at
+    g.export_status, g.ended_at, g.removal_reason, g.regenerated_from, g.error, g.created_by, g.created_at,
+    g.updated_at
 """
 
 _AGENT_CALL: Final = """
@@ -73,9 +74,7 @@ UPDATE generated_project SET status = 'generating', error = NULL WHERE id = %(id
 """
 
 UPDATE_TO_READY: Final[LiteralString] = """
-UPDATE generated_project
-SET status = 'ready', error = NULL, expires_at = now() + make_interval(days => %(retention_days)s)
-WHERE id = %(id)s AND status <> 'ready'
+UPDATE generated_project SET status = 'ready', error = NULL WHERE id = %(id)s AND status <> 'ready'
 """
 
 UPDATE_TO_FAILED: Final[LiteralString] = """

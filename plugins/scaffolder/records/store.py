@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg.rows import dict_row
@@ -29,6 +29,7 @@ from scaffolder.records.models import (
 from scaffolder.records.notifications import NotificationRecords
 from scaffolder.records.projects import ProjectRegister
 from scaffolder.records.requested_runs import RequestedRunRecords
+from scaffolder.records.retention import RetentionRecords, RetentionRules
 
 _SHORT_COMMIT = 4  # git's own shortest abbreviation
 
@@ -73,6 +74,11 @@ class ProjectRecords(RecordsAccess):
     def listing(self) -> RecordListing:
         """Lists of records in pages, over the same connection."""
         return RecordListing(self._connection)
+
+    @cached_property
+    def retention(self) -> RetentionRecords:
+        """What is old and how it goes, over the same connection."""
+        return RetentionRecords(self._connection)
 
     def set_actor(self, username: str | None) -> None:
         """Name who causes the events that this connection writes from here on."""
@@ -134,22 +140,26 @@ class ProjectRecords(RecordsAccess):
         )
         return found[0] if found else None
 
-    def mark_ready(self, generated_project_id: UUID, *, retention_days: int) -> bool:
-        """Finish a generated project; it expires `retention_days` from now, by the database's clock.
+    def mark_ready(self, generated_project_id: UUID, *, rules: RetentionRules) -> bool:
+        """Finish a generated project; `rules` say when it expires. Return whether it was not ready before."""
+        return self._end(generated_project_id, statements.UPDATE_TO_READY, {}, rules)
 
-        Return whether it was not ready before.
+    def mark_failed(self, generated_project_id: UUID, *, error: str, rules: RetentionRules) -> bool:
+        """Set ``failed`` where it is still under way; `rules` say when it expires. Return whether it was.
+
+        The first recorded error stays.
         """
-        with self.transaction():
-            self._settle(generated_project_id)
-            values = {"id": generated_project_id, "retention_days": retention_days}
-            return self._execute(statements.UPDATE_TO_READY, values) > 0
+        return self._end(generated_project_id, statements.UPDATE_TO_FAILED, {"error": as_text(error)}, rules)
 
-    def mark_failed(self, generated_project_id: UUID, *, error: str) -> bool:
-        """Set ``failed`` where it is still under way. The first recorded error stays. Return whether it was."""
+    def _end(
+        self, generated_project_id: UUID, statement: LiteralString, values: dict[str, Any], rules: RetentionRules
+    ) -> bool:
         with self.transaction():
             self._settle(generated_project_id)
-            values = {"id": generated_project_id, "error": as_text(error)}
-            return self._execute(statements.UPDATE_TO_FAILED, values) > 0
+            ended = self._execute(statement, {"id": generated_project_id} | values) > 0
+            if ended:
+                self.retention.set_expiry(generated_project_id, rules)
+            return ended
 
     def _settle(self, generated_project_id: UUID) -> None:
         """Fail the calls and exports that a killed task of a run that now ends left open: nobody completes them."""
@@ -179,18 +189,6 @@ class ProjectRecords(RecordsAccess):
     def release(self, generated_project_id: UUID) -> None:
         """Let retention have it again."""
         self._execute(project_statements.RELEASE, {"id": generated_project_id})
-
-    def mark_expired(self, generated_project_id: UUID) -> None:
-        """Set ``expired``: nothing begins on it any more. Raises StatusTransitionError (held, live, exporting)."""
-        self._execute(project_statements.UPDATE_TO_EXPIRED, {"id": generated_project_id})
-
-    def mark_deleted(self, generated_project_id: UUID) -> None:
-        """Drop the rows of files and what agents have answered, and set ``deleted``; the rest of the records stays."""
-        with self.transaction():
-            values = {"id": generated_project_id}
-            self._execute(project_statements.DELETE_COMMITS, values)
-            self._execute(project_statements.FORGET_ANSWERS, values)
-            self._execute(project_statements.UPDATE_TO_DELETED, values)
 
     # Commits and files
 

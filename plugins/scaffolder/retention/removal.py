@@ -1,53 +1,78 @@
-"""Removes one generated project: its directory and the rows of its files; what it was, and its exports, stay known."""
+"""Removes generated projects: directories and the rows of their files; what they were and where they went stays.
+
+In this order: the record becomes ``expired``, from when on nothing begins on it; the directory moves aside and goes;
+the rows go and the record becomes ``deleted``. Cut off anywhere and done again, it goes on.
+"""
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-from typing import Final
-from uuid import UUID, uuid4
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from uuid import UUID
 
 from scaffolder.config import Settings
 from scaffolder.errors import StorageError
-from scaffolder.generation.step_commit import get_project_directory
 from scaffolder.records.models import GeneratedProjectStatus
 from scaffolder.records.store import ProjectRecords
+from scaffolder.retention.directory import ProjectsDirectory
 
-TRASH: Final = ".trash"
+
+@dataclass(frozen=True, kw_only=True)
+class Removed:
+    """What became of a batch: how many were deleted, the bytes that came free, and why which could not go."""
+
+    count: int
+    disk_bytes: int
+    errors: dict[UUID, str] = field(default_factory=dict)
 
 
 def remove_generated_project(records: ProjectRecords, generated_project_id: UUID, *, settings: Settings) -> None:
-    """Remove a generated project that is over, not held and not being exported. Done again, it goes on.
+    """Remove a generated project that is over, not held and not being exported.
 
-    First it becomes ``expired``, from when on nothing begins on it; then its directory moves aside and goes; then its
-    rows go and it becomes ``deleted``. Raises RecordNotFoundError, StatusTransitionError (live, held, being exported)
-    and StorageError.
+    Raises RecordNotFoundError, StatusTransitionError (live, held, being exported) and StorageError.
     """
     if records.get_generated_project(generated_project_id).status is GeneratedProjectStatus.DELETED:
         return
-    records.mark_expired(generated_project_id)
-    _remove_directory(get_project_directory(generated_project_id, settings=settings))
-    records.mark_deleted(generated_project_id)
+    records.retention.expire(generated_project_id, reason="it was deleted by hand")
+    settings.generated_projects_dir.mkdir(parents=True, exist_ok=True)
+    with ProjectsDirectory.open(settings.generated_projects_dir) as directory:
+        removed = remove_expired(records, [generated_project_id], directory=directory, threads=1)
+    if removed.errors:
+        raise StorageError(removed.errors[generated_project_id])
 
 
-def _remove_directory(directory: Path) -> None:
-    if not shutil.rmtree.avoids_symlink_attacks:
-        raise StorageError(f"{str(directory)!r} stays: this system cannot remove directories safely")
-    trash = directory.parent / TRASH
-    aside = trash / f"{directory.name}-{uuid4().hex}"
-    try:
-        trash.mkdir(exist_ok=True)
-        # In one step it is whole or not there, whatever happens to the removal.
-        directory.rename(aside)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise StorageError(f"the directory {str(directory)!r} cannot be removed: {error.strerror}") from error
-    for left in trash.glob(f"{directory.name}-*"):
+def remove_expired(
+    records: ProjectRecords, ids: Sequence[UUID], *, directory: ProjectsDirectory, threads: int
+) -> Removed:
+    """Remove what is ``expired``, directories first, `threads` of them at a time; also what is left in the trash."""
+    errors: dict[UUID, str] = {}
+    disk_bytes = 0
+    left = _list_left(directory, ids)
+
+    def remove(key: UUID) -> int:
+        aside = directory.set_aside(str(key))
+        return sum(directory.remove(name) for name in (*left.get(key, ()), *([aside] if aside else ())))
+
+    def attempt(key: UUID) -> int:
         try:
-            shutil.rmtree(left)
-        except FileNotFoundError:
-            # Somebody else removes it, too.
-            continue
-        except OSError as error:
-            raise StorageError(f"the directory {str(left)!r} cannot be removed: {error.strerror}") from error
+            return remove(key)
+        except StorageError as error:
+            errors[key] = str(error)
+            return 0
+
+    with ThreadPoolExecutor(threads) as pool:
+        disk_bytes = sum(pool.map(attempt, ids))
+    count = records.retention.delete([key for key in ids if key not in errors])
+    return Removed(count=count, disk_bytes=disk_bytes, errors=errors)
+
+
+def _list_left(directory: ProjectsDirectory, ids: Sequence[UUID]) -> dict[UUID, list[str]]:
+    """Return what removals that were cut off have left in the trash."""
+    names = {str(key): key for key in ids}
+    found: dict[UUID, list[str]] = {}
+    for entry in directory.list_trash():
+        key = names.get(entry.name[:36])
+        if key is not None:
+            found.setdefault(key, []).append(entry.name)
+    return found

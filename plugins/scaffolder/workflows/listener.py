@@ -38,6 +38,7 @@ def _finish(dag_run: DagRun, msg: str, *, succeeded: bool) -> None:
     from scaffolder.config import get_settings
     from scaffolder.records.hook import ProjectRecordsHook
     from scaffolder.records.models import GeneratedProjectStatus
+    from scaffolder.retention.rules import load_rules
 
     try:
         with ProjectRecordsHook().open() as records:
@@ -46,11 +47,11 @@ def _finish(dag_run: DagRun, msg: str, *, succeeded: bool) -> None:
             found = records.find_generated_project(dag_run.dag_id, dag_run.run_id)
             if found is None or found.status not in {GeneratedProjectStatus.PENDING, GeneratedProjectStatus.GENERATING}:
                 return
+            rules = load_rules(get_settings())
             if succeeded and _is_complete(dag_run, found):
-                retention_days = get_settings().generated_projects_retention_days
-                records.mark_ready(found.id, retention_days=retention_days)
+                records.mark_ready(found.id, rules=rules)
             else:
-                records.mark_failed(found.id, error=f"the run ended: {msg or 'failed'}")
+                records.mark_failed(found.id, error=f"the run ended: {msg or 'failed'}", rules=rules)
                 records.exports.mark_left_behind(found.id)
     except Exception:
         log.exception("The generated project of run %r of %r could not be finished", dag_run.run_id, dag_run.dag_id)

@@ -55,6 +55,8 @@ class GeneratedOut(Resource):
         held_until=None,
         export_count=1,
         export_status="exported",
+        ended_at="2026-03-02T09:31:12Z",
+        removal_reason=None,
         regenerated_from=None,
         error=None,
         created_by="ada",
@@ -78,6 +80,8 @@ class GeneratedOut(Resource):
     held_until: datetime | None
     export_count: int
     export_status: ExportStatus | None
+    ended_at: datetime | None
+    removal_reason: str | None
     regenerated_from: UUID | None
     error: str | None
     created_by: str | None

@@ -21,6 +21,9 @@ from scaffolder.generation.repository import last_line, make_git
 from scaffolder.generation.templates.locks import hold_lock
 from scaffolder.generation.templates.reference import GitReference
 
+USED: Final = "used"
+"""The file whose time says when a mirror was last asked for; what nobody has used for long is removed."""
+
 _MAX_DEPTH: Final = 256
 _TAGS: Final = "refs/tags/"
 _HEADS: Final = "refs/heads/"
@@ -67,19 +70,20 @@ class TemplateMirror:
         Raises TemplateError (no such repository, tag or commit; a branch; credentials that the host refuses),
         HostUnavailableError, LimitExceededError and StorageError (the cache cannot be written).
         """
-        commit = self._find(reference) if self._is_made() else None
-        if commit is None or not self._tree(commit).is_dir():
-            try:
-                self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self._home / USED).touch()
+            commit = self._find(reference) if self._is_made() else None
+            if commit is None or not self._tree(commit).is_dir():
                 with hold_lock(self._home / "lock"):
                     commit = self._find_or_fetch(reference)
                     if not self._tree(commit).is_dir():
                         self._check_limits(commit)
                         self._extract(commit)
-            except OSError as error:
-                raise StorageError(
-                    f"the directory {str(self._home)!r} cannot be written: {error.strerror}. Check SCAFFOLDER_CACHE_DIR"
-                ) from error
+        except OSError as error:
+            raise StorageError(
+                f"the directory {str(self._home)!r} cannot be written: {error.strerror}. Check SCAFFOLDER_CACHE_DIR"
+            ) from error
         return Checkout(directory=self._tree(commit), mirror=self.directory, commit=commit)
 
     def _tree(self, commit: str) -> Path:

@@ -1,0 +1,57 @@
+"""`TaskRuns`: Airflow's DAG runs, and `send_metrics` to what Airflow's own metrics go to, from inside a task."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+from airflow.sdk.observability import stats
+
+from scaffolder.retention.report import Report
+
+_LIVE: Final = ["queued", "running"]
+_ORPHANS: Final = ("directories_without_record", "records_without_directory")
+_RUNS: Final = 100  # of one question: they are in its URL
+
+
+class TaskRuns:
+    """Airflow's DAG runs, as a running task may ask for them; `task_instance` is the context's ``ti``."""
+
+    def __init__(self, task_instance: Any) -> None:
+        self._task_instance = task_instance
+
+    def find_live(self, runs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """See `Runs`."""
+        by_dag: dict[str, list[str]] = defaultdict(list)
+        for dag_id, run_id in sorted(set(runs)):
+            by_dag[dag_id].append(run_id)
+        return {
+            (dag_id, run_id)
+            for dag_id, run_ids in by_dag.items()
+            for start in range(0, len(run_ids), _RUNS)
+            for run_id in self._find(dag_id, run_ids[start : start + _RUNS])
+        }
+
+    def _find(self, dag_id: str, run_ids: Sequence[str]) -> list[str]:
+        """Return those that are live. Airflow only counts: where some are and some are not, halves are asked after."""
+        count = self._task_instance.get_dr_count(dag_id=dag_id, run_ids=list(run_ids), states=_LIVE)
+        if count == 0:
+            return []
+        if count >= len(run_ids):
+            return list(run_ids)
+        middle = len(run_ids) // 2
+        return self._find(dag_id, run_ids[:middle]) + self._find(dag_id, run_ids[middle:])
+
+
+def send_metrics(report: Report) -> None:
+    """Tell Airflow's metrics how a clean-up went: gauges of what is there, counters of what has gone."""
+    stats.gauge("scaffolder.cleanup.due", report.due_left)
+    stats.gauge("scaffolder.cleanup.oldest_due_seconds", report.oldest_due_seconds or 0)
+    stats.gauge("scaffolder.cleanup.kept", report.kept.projects)
+    orphans = [report.swept[kind].count for kind in _ORPHANS if kind in report.swept]
+    stats.gauge("scaffolder.cleanup.orphans", sum(orphans))
+    if not report.dry_run:
+        stats.incr("scaffolder.cleanup.removed", report.removal.projects)
+        stats.incr("scaffolder.cleanup.bytes_freed", report.disk_bytes)
+        stats.incr("scaffolder.cleanup.errors", len(report.errors))

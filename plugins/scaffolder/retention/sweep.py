@@ -1,0 +1,185 @@
+"""The sweep: what is left over of removals, runs and exports that did not come to their end, and what has aged.
+
+Each kind has a time of grace. What may be needed, and what is not known, is counted and left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from itertools import islice
+from typing import Final, TypeVar
+
+from scaffolder.config import Settings
+from scaffolder.records.retention import RetentionRules, UnderWay
+from scaffolder.records.store import ProjectRecords
+from scaffolder.retention.caches import sweep_caches
+from scaffolder.retention.directory import Entry, ProjectsDirectory
+from scaffolder.retention.report import Swept
+from scaffolder.retention.runs import Runs
+
+ABANDONED: Final = "its run is not live in Airflow any more, and did not finish it"
+_PAGE: Final = 1_000
+
+Item = TypeVar("Item")
+
+
+class Sweep:
+    """One sweep, as of one moment of the database's clock."""
+
+    def __init__(
+        self,
+        records: ProjectRecords,
+        *,
+        directory: ProjectsDirectory,
+        runs: Runs,
+        settings: Settings,
+        rules: RetentionRules,
+        as_of: datetime,
+        dry_run: bool,
+    ) -> None:
+        self._records = records
+        self._directory = directory
+        self._runs = runs
+        self._settings = settings
+        self._rules = rules
+        self._as_of = as_of
+        self._dry_run = dry_run
+        self._grace_seconds = 3_600 * settings.sweep_grace_hours
+        self._settled_before = as_of.timestamp() - self._grace_seconds
+
+    def execute(self, *, progress: Callable[[str], None]) -> dict[str, Swept]:
+        """Sweep, or count, every kind; return what there was."""
+        found: dict[str, Swept] = {}
+        for kind, work in (
+            ("directories_without_record", self._sweep_directories),
+            ("records_without_directory", self._count_records_without_directory),
+            ("trash", self._sweep_trash),
+            ("foreign_entries", self._count_foreign_entries),
+            ("abandoned_records", self._sweep_abandoned),
+            ("archives", self._sweep_archives),
+            ("caches", self._sweep_caches),
+        ):
+            found[kind] = work()
+            _tell(progress, kind, found[kind], dry_run=self._dry_run)
+        limits = {
+            "as_of": self._as_of,
+            "grace_seconds": self._grace_seconds,
+            # Spending counts for so long.
+            "audit_days": max(self._settings.audit_days, self._settings.budget_days),
+            "cache_days": self._settings.cache_max_age_days,
+        }
+        for kind in ("answers", "tombstones", "events", "notifications", "endpoints"):
+            found[kind] = Swept(count=self._records.retention.sweep(kind, dry_run=self._dry_run, **limits))
+            _tell(progress, kind, found[kind], dry_run=self._dry_run)
+        return found
+
+    # The disk
+
+    def _settled_entries(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        return (entry for entry in entries if entry.changed_at <= self._settled_before)
+
+    def _sweep_directories(self) -> Swept:
+        swept = Swept()
+        orphans = []
+        settled = (one for one in self._settled_entries(self._directory.list_entries()) if one.id and one.is_directory)
+        for page in _pages(settled):
+            missing = self._records.retention.find_without_record([one.id for one in page if one.id])
+            orphans += [one.name for one in page if one.id in missing]
+        limit = self._settings.sweep_max_directories
+        if len(orphans) > limit:
+            swept.left = (
+                f"they are more than {limit} (SCAFFOLDER_SWEEP_MAX_DIRECTORIES): the records may be those of another "
+                "place; `scaffolder doctor` tells"
+            )
+        for name in orphans:
+            size = 0
+            if not self._dry_run and swept.left is None:
+                aside = self._directory.set_aside(name)
+                size = self._directory.remove(aside) if aside else 0
+            swept.add(name, size_bytes=size)
+        return swept
+
+    def _count_records_without_directory(self) -> Swept:
+        swept = Swept(left="nothing can make them again: restore the directory, or delete them by hand")
+        for key in self._records.retention.list_with_files(as_of=self._as_of, grace_seconds=self._grace_seconds):
+            if not self._directory.has(key):
+                swept.add(str(key))
+        return swept
+
+    def _sweep_trash(self) -> Swept:
+        swept = Swept()
+        for entry in self._settled_entries(self._directory.list_trash()):
+            swept.add(entry.name, size_bytes=0 if self._dry_run else self._directory.remove(entry.name))
+        return swept
+
+    def _count_foreign_entries(self) -> Swept:
+        swept = Swept(left="they are not ours")
+        for entry in self._directory.list_entries():
+            if entry.id is None or not entry.is_directory:
+                swept.add(entry.name)
+        return swept
+
+    def _sweep_archives(self) -> Swept:
+        """Files that no export has: of those that were rolled back or failed, or were made again elsewhere."""
+        swept = Swept()
+        with_archives = (
+            (entry.id, files)
+            for entry in self._directory.list_entries()
+            if entry.id and entry.is_directory and (files := self._directory.list_archives(entry.id))
+        )
+        for page in _pages(with_archives):
+            known = self._records.retention.list_archive_files([key for key, _ in page])
+            gone = self._records.retention.find_without_record([key for key, _ in page])
+            for key, files in page:
+                exports = known.get(key)
+                if key in gone or (exports is not None and exports.is_open):
+                    continue
+                names = {path.rpartition("/")[2] for path in exports.paths} if exports else set()
+                for file in self._settled_entries(files):
+                    if file.name not in names:
+                        size = 0 if self._dry_run else self._directory.remove_archive(key, file.name)
+                        swept.add(f"{key}/{file.name}", size_bytes=size)
+        return swept
+
+    def _sweep_caches(self) -> Swept:
+        swept = Swept()
+        unused_since = self._as_of.timestamp() - 86_400 * self._settings.cache_max_age_days
+        for name, size in sweep_caches(self._settings.cache_dir, unused_since=unused_since, dry_run=self._dry_run):
+            swept.add(name, size_bytes=size)
+        return swept
+
+    # Runs
+
+    def _sweep_abandoned(self) -> Swept:
+        """Fail what a run has left under way: Airflow has no such run, or it is over."""
+        swept = Swept()
+        under_way = self._records.retention.list_under_way(as_of=self._as_of, grace_seconds=self._grace_seconds)
+        for page in _pages(under_way):
+            live = self._runs.find_live([(one.dag_id, one.run_id) for one in page])
+            for one in page:
+                if (one.dag_id, one.run_id) not in live and (self._dry_run or self._fail(one)):
+                    swept.add(f"{one.subject} {one.id}")
+        return swept
+
+    def _fail(self, record: UnderWay) -> bool:
+        if record.id != record.generated_project_id:
+            return self._records.retention.fail_export(record, error=ABANDONED)
+        with self._records.transaction():
+            return self._records.retention.lock_under_way(record) and self._records.mark_failed(
+                record.id, error=ABANDONED, rules=self._rules
+            )
+
+
+def _pages(items: Iterable[Item]) -> Iterator[list[Item]]:
+    found = iter(items)
+    while page := list(islice(found, _PAGE)):
+        yield page
+
+
+def _tell(progress: Callable[[str], None], kind: str, swept: Swept, *, dry_run: bool) -> None:
+    if swept.count:
+        verb = "Found" if dry_run or swept.left else "Swept"
+        progress(
+            f"{verb} {swept.count} {kind.replace('_', ' ')}{f' and left them: {swept.left}' if swept.left else ''}"
+        )
