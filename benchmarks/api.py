@@ -55,11 +55,11 @@ INSERT INTO project_member (project_id, username, role)
 SELECT p.id, 'ada', 'member' FROM project p WHERE p.slug = 'p-0' OR p.id % 4 = 0;
 INSERT INTO generated_project (
     id, project_id, name, workflow, dag_id, run_id, run_at, params, status, head_commit, file_count, size_bytes,
-    expires_at, created_by, created_at
+    ended_at, expires_at, created_by, created_at
 )
 SELECT gen_random_uuid(), p.id, 'service-' || n, 'flow_0', 'flow_0', 'run-' || n, now(), '{{"name": "service"}}',
     (ARRAY['ready', 'ready', 'ready', 'failed'])[1 + n % 4], repeat('a', 40), {files}, n % 100000,
-    now() + interval '30 days', 'ada', now() - make_interval(secs => n)
+    now(), now() + interval '30 days', 'ada', now() - make_interval(secs => n)
 FROM generate_series(1, {generated}) n
 JOIN project p ON p.slug = 'p-' || CASE WHEN n % 2 = 0 THEN 0 ELSE n % {projects} END;
 INSERT INTO project_commit (generated_project_id, position, step_id, "commit")

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Collection, Iterator
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,19 +23,31 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from local_airflow.postgres import EmbeddedPostgres
 from scaffolder.config import Settings
-from scaffolder.errors import InvalidParametersError, RecordNotFoundError, SettingsError, StorageError
+from scaffolder.errors import (
+    InvalidParametersError,
+    RecordNotFoundError,
+    RecordsUnavailableError,
+    SettingsError,
+    StatusTransitionError,
+    StorageError,
+)
 from scaffolder.generation.merge import TreeEdits
 from scaffolder.generation.step_commit import commit_step, get_project_directory
+from scaffolder.records import schema
 from scaffolder.records.models import ExportStatus, GeneratedProjectStatus
-from scaffolder.records.retention import keep_days
 from scaffolder.records.store import ProjectRecords
 from scaffolder.retention.cleanup import CleanUp, CleanUpRequest, check_request
+from scaffolder.retention.removal import remove_generated_project
 from scaffolder.retention.report import Report
 from scaffolder.retention.rules import load_rules
-from tests.factories import make_file, make_run, open_project
+from scaffolder.retention.sweep import ABANDONED
+from tests.conftest import CHECKOUT
+from tests.factories import begin_call, make_file, make_run, open_project
+from tests.profile import NIGHTLY, examples
 
 DELETED = GeneratedProjectStatus.DELETED
 
@@ -318,11 +341,13 @@ def test_the_directory_that_is_not_there_deletes_nothing(place: Place, tmp_path:
 
 def test_what_expires_when_follows_the_rules_of_today(place: Place) -> None:
     ready, failed = place.make(days=1), place.make(days=1, status="failed")
-    days = lambda key: (
-        (  # noqa: E731
-            (found := place.records.get_generated_project(key)).expires_at - found.ended_at  # type: ignore[operator]
-        ).days
-    )
+
+    def days(key: UUID) -> int:
+        found = place.records.get_generated_project(key)
+        assert found.expires_at is not None
+        assert found.ended_at is not None
+        return (found.expires_at - found.ended_at).days
+
     assert (days(ready), days(failed)) == (30, 7)
     settings = replace(place.settings, generated_projects_retention_days=60, failed_retention_days=3)
     assert place.clean_up(settings=settings).restated == 2
@@ -394,4 +419,447 @@ def test_what_cannot_be_removed_is_said_and_goes_later(place: Place, monkeypatch
     assert (place.status(stuck), list(trash.iterdir())) == ("deleted", [])
 
 
-_ = (Iterator, EmbeddedPostgres, keep_days)
+# Kills and races
+
+
+def test_a_clean_up_that_is_killed_at_any_step_is_finished_by_the_next(
+    postgres: EmbeddedPostgres, records_database: str, tmp_path: Path
+) -> None:
+    """kill -9 as each function is first entered; at night at every call."""
+    finished = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tests.records.cleaning",
+            postgres.url(records_database),
+            str(tmp_path),
+            "calls" if NIGHTLY else "steps",
+        ],
+        cwd=CHECKOUT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(CHECKOUT / "plugins"), str(CHECKOUT)])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert finished.returncode == 0, finished.stderr
+    result = json.loads(finished.stdout)
+    assert result["kills"] >= 80
+    untouched = result["states"][-1]
+    statuses = {row[0]: row[1] for row in untouched["projects"]}
+    assert statuses == {
+        "due": "deleted",
+        "due too": "deleted",
+        "begun": "deleted",
+        "held": "ready",
+        "young": "ready",
+        "abandoned": "failed",
+        "exported": "ready",
+    }
+    assert {path.partition("/")[0] for path in untouched["disk"]} == {
+        ".trash",
+        "held",
+        "young",
+        "abandoned",
+        "exported",
+    }
+    assert "held/archives" in untouched["disk"]
+    assert "held/archives/left.zip" not in untouched["disk"]
+    assert {row[2] for row in untouched["moves"]} == {"1"}
+    for number, state in enumerate(result["states"]):
+        assert state == untouched, number
+
+
+def _hold(records: ProjectRecords, place: Place, key: UUID) -> None:
+    records.hold(key, reason="x", username="olga", until=None)
+
+
+def _export(records: ProjectRecords, place: Place, key: UUID) -> None:
+    replace(place, records=records).export(key, status="exporting")
+
+
+def _generate(records: ProjectRecords, place: Place, key: UUID) -> None:
+    found = records.get_generated_project(key)
+    run = make_run(dag_id=found.dag_id, run_id=found.run_id)
+    open_project(records, run=run, workflow=found.workflow)
+
+
+def _delete(records: ProjectRecords, place: Place, key: UUID) -> None:
+    remove_generated_project(records, key, settings=place.settings)
+
+
+def _clean_up(records: ProjectRecords, place: Place, key: UUID) -> None:
+    replace(place, records=records).clean_up(run="cleanup/other", batch_size=1)
+
+
+_RIVALS: dict[str, tuple[Callable[[ProjectRecords, Place, UUID], None], str]] = {
+    "hold": (_hold, "ready"),
+    "export": (_export, "ready"),
+    "generation": (_generate, "failed"),
+    "delete": (_delete, "ready"),
+    "clean-up": (_clean_up, "ready"),
+}
+
+
+@pytest.mark.parametrize("rival", _RIVALS)
+def test_a_clean_up_races(
+    place: Place, postgres: EmbeddedPostgres, records_database: str, rival: str, records: ProjectRecords
+) -> None:
+    """Twenty times each: who was first has it, and nothing is lost, removed twice or left due."""
+    work, status = _RIVALS[rival]
+    outcomes = Counter[str]()
+    for number in range(examples(20)):
+        keys = [place.make(days=40, status=status, written=False) for _ in range(3)]
+        for key in keys:
+            (place.directory(key) / "repository").mkdir(parents=True)
+        barrier = threading.Barrier(2)
+
+        def race(number: int, keys: list[UUID] = keys, barrier: threading.Barrier = barrier) -> str:
+            with psycopg.connect(postgres.url(records_database), autocommit=True) as connection:
+                mine = ProjectRecords(connection)
+                barrier.wait()
+                try:
+                    if number == 0:
+                        replace(place, records=mine).clean_up(run="cleanup/races", batch_size=2)
+                    else:
+                        time.sleep(random.uniform(0, 0.03))  # not always the same one first
+                        work(mine, place, keys[1])
+                except StatusTransitionError:
+                    return "refused"
+            return "done"
+
+        with ThreadPoolExecutor(2) as pool:
+            cleaned, told = pool.map(race, (0, 1))
+        assert cleaned == "done"
+        outcomes[told] += 1
+        found = records.get_generated_project(keys[1])
+        if rival in {"hold", "export", "generation"}:
+            # It is there, whole, exactly where the rival was first.
+            assert (found.status is DELETED) == (told == "refused" or (rival == "hold" and not found.held))
+            assert place.directory(keys[1]).exists() == (found.status is not DELETED)
+        if found.held:
+            records.release(keys[1])
+        for export in records.exports.list(keys[1]):
+            records.exports.mark_failed(export.id, error="x")
+        if found.status is GeneratedProjectStatus.GENERATING:
+            records.mark_failed(keys[1], error="x", rules=load_rules(place.settings))
+            place.age(keys[1], days=40)
+        place.clean_up(run=f"cleanup/after-{number}")
+        assert place.gone(keys) == set(keys)
+        assert not any(place.directory(key).exists() for key in keys)
+        moves = Counter(
+            (event.generated_project_id, event.detail["to"])
+            for key in keys
+            for event in records.list_events(key)
+            if event.subject == "generated_project" and event.detail.get("to") in {"expired", "deleted"}
+        )
+        assert set(moves.values()) == {1}
+    assert records.projects.get("default").generated_count == 0
+
+
+def test_several_share_the_work(place: Place, postgres: EmbeddedPostgres, records_database: str) -> None:
+    keys = place.make_many(60, days=40)
+
+    def clean_up(number: int) -> Report:
+        with psycopg.connect(postgres.url(records_database), autocommit=True) as connection:
+            mine = replace(place, records=ProjectRecords(connection))
+            return mine.clean_up(run=f"cleanup/{number}", batch_size=5)
+
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(clean_up, range(4)))
+    assert place.gone(keys) == set(keys)
+    removed = [UUID(one["id"]) for report in reports for one in report.removal.entries]
+    assert sorted(removed) == sorted(keys)
+
+
+def test_a_report_counts_what_killed_tries_of_its_run_have_removed(place: Place) -> None:
+    place.make_many(2, days=40)
+    place.clean_up()
+    place.make_many(1, days=40)
+    assert place.clean_up().removal.projects == 3
+
+
+def test_postgres_may_be_restarted_meanwhile(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> None:
+    home = Path(tempfile.mkdtemp(prefix="scaffolder-restart-"))
+    home.chmod(0o711)
+    server = EmbeddedPostgres(home)
+    server.start()
+    try:
+        server.create_database("restarted")
+        schema.migrate(make_url(server.url("restarted", driver="psycopg")))
+        settings.generated_projects_dir.mkdir(parents=True)
+        with psycopg.connect(server.url("restarted"), autocommit=True) as connection:
+            place = Place(ProjectRecords(connection), connection, settings)
+            keys = place.make_many(6, days=40)
+
+            def restart(sentence: str) -> None:
+                if sentence.startswith("Removed 2 "):
+                    server.stop()
+                    server.start()
+
+            worker = CleanUp(
+                place.records,
+                make_request(settings, batch_size=2),
+                run="cleanup/one",
+                runs=place.runs,
+                settings=settings,
+                progress=restart,
+            )
+            with pytest.raises(RecordsUnavailableError):
+                worker.execute()
+        with psycopg.connect(server.url("restarted"), autocommit=True) as connection:
+            place = Place(ProjectRecords(connection), connection, settings)
+            assert len(place.gone(keys)) in {2, 3, 4}
+            # The same run again, as Airflow tries it.
+            assert place.clean_up().removal.projects == 6
+            assert place.gone(keys) == set(keys)
+    finally:
+        server.stop()
+        shutil.rmtree(home)
+
+
+# The disk
+
+
+def _make_outside(tmp_path: Path) -> Path:
+    outside = tmp_path / "outside"
+    (outside / "archives").mkdir(parents=True)
+    (outside / "precious").write_text("x")
+    (outside / "archives" / "old.zip").write_text("x")
+    return outside
+
+
+def test_links_that_were_planted_lead_nowhere(place: Place, tmp_path: Path) -> None:
+    outside = _make_outside(tmp_path)
+    before = sorted(outside.rglob("*"))
+    root = place.settings.generated_projects_dir
+    due, due_link, ready = place.make(days=40), place.make(days=40, written=False), place.make(days=1)
+    (place.directory(due) / "repository" / "link").symlink_to(outside, target_is_directory=True)
+    (place.directory(due) / "repository" / "file").symlink_to(outside / "precious")
+    place.directory(due_link).symlink_to(outside, target_is_directory=True)
+    (place.directory(ready) / "archives").symlink_to(outside / "archives", target_is_directory=True)
+    (root / str(uuid4())).symlink_to(outside, target_is_directory=True)
+    (root / ".trash").mkdir()
+    (root / ".trash" / "left").symlink_to(outside, target_is_directory=True)
+    report = place.clean_up(settings=replace(place.settings, sweep_grace_hours=0))
+    assert sorted(outside.rglob("*")) == before
+    assert place.gone([due, due_link, ready]) == {due, due_link}
+    assert not os.path.lexists(place.directory(due_link))
+    assert list((root / ".trash").iterdir()) == []
+    assert report.swept["foreign_entries"].count == 1
+
+
+def test_a_trash_that_is_a_link_is_refused(place: Place, tmp_path: Path) -> None:
+    outside = _make_outside(tmp_path)
+    before = sorted(outside.rglob("*"))
+    (place.settings.generated_projects_dir / ".trash").symlink_to(outside, target_is_directory=True)
+    key = place.make(days=40)
+    with pytest.raises(StorageError, match=r"\.trash"):
+        place.clean_up()
+    assert sorted(outside.rglob("*")) == before
+    assert place.directory(key).exists()
+
+
+def test_a_directory_that_is_swapped_for_a_link_meanwhile_leads_nowhere(place: Place, tmp_path: Path) -> None:
+    outside = _make_outside(tmp_path)
+    for number in range(40):
+        (outside / f"more{number}").mkdir()
+        (outside / f"more{number}" / "precious").write_text("x")
+    before = sorted(outside.rglob("*"))
+    stop = threading.Event()
+    root = place.settings.generated_projects_dir
+
+    def swap() -> None:
+        """Swap directories below the trash, and whole generated projects, for links to the outside and back."""
+        while not stop.is_set():
+            for path in [*root.glob("*/repository/d*"), *root.glob(".trash/*/repository/d*")][:50]:
+                with suppress(OSError):
+                    path.rename(tmp_path / f"aside-{uuid4()}")
+                    path.symlink_to(outside, target_is_directory=True)
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    try:
+        for _ in range(10):
+            key = place.make(days=40, written=False)
+            for number in range(60):
+                (tmp_path / "made" / "repository" / f"d{number}" / "deep").mkdir(parents=True)
+            (tmp_path / "made").rename(place.directory(key))
+            place.clean_up()
+    finally:
+        stop.set()
+        swapper.join()
+    assert sorted(outside.rglob("*")) == before
+    # What a swap has kept from being removed goes once nobody swaps.
+    place.clean_up(settings=replace(place.settings, sweep_grace_hours=0))
+    assert list(root.iterdir()) == [root / ".trash"]
+    assert list((root / ".trash").iterdir()) == []
+
+
+# The sweep
+
+
+def test_what_is_left_over_is_swept_after_its_time_of_grace(place: Place) -> None:
+    root = place.settings.generated_projects_dir
+    orphan, ready = root / str(uuid4()), place.make(days=1)
+    orphan.mkdir()
+    (root / ".trash").mkdir()
+    (root / ".trash" / f"{uuid4()}-0").mkdir()
+    (root / "README").write_text("mine")
+    (root / "not-an-id").mkdir()
+    gone = place.make(days=2)
+    shutil.rmtree(place.directory(gone))
+    archives = place.directory(ready) / "archives"
+    archives.mkdir()
+    for name in ("kept.zip", "kept.zip.manifest.json", "removed.zip"):
+        (archives / name).write_text("x")
+    export = place.export(ready, status="exporting")
+    place.records.exports.mark_exported(
+        export,
+        url="file:///x",
+        archive_path=str(archives / "kept.zip"),
+        archive_sha256="a" * 64,
+        result={"manifest_path": str(archives / "kept.zip.manifest.json"), "bundle_path": None},
+    )
+    kinds = ("directories_without_record", "records_without_directory", "trash", "foreign_entries", "archives")
+    report = place.clean_up()
+    assert [report.swept[kind].count for kind in kinds] == [0, 1, 0, 2, 0]
+    settings = replace(place.settings, sweep_grace_hours=0)
+    dry = place.clean_up(settings=settings, dry_run=True).swept
+    assert orphan.exists()
+    swept = place.clean_up(settings=settings).swept
+    assert {kind: (one.count, one.entries) for kind, one in dry.items()} == {
+        kind: (one.count, one.entries) for kind, one in swept.items()
+    }
+    assert [swept[kind].count for kind in kinds] == [1, 1, 1, 2, 1]
+    assert swept["archives"].entries == [f"{ready}/removed.zip"]
+    assert swept["records_without_directory"].entries == [str(gone)]
+    assert sorted(path.name for path in archives.iterdir()) == ["kept.zip", "kept.zip.manifest.json"]
+    assert sorted(path.name for path in root.iterdir()) == sorted([".trash", "README", "not-an-id", str(ready)])
+    assert list((root / ".trash").iterdir()) == []
+
+
+def test_the_records_of_another_place_delete_nothing(place: Place) -> None:
+    root = place.settings.generated_projects_dir
+    for _ in range(101):
+        (root / str(uuid4())).mkdir()
+    settings = replace(place.settings, sweep_grace_hours=0)
+    swept = place.clean_up(settings=settings).swept["directories_without_record"]
+    assert (swept.count, len(list(root.glob("*-*")))) == (101, 101)
+    assert "SCAFFOLDER_SWEEP_MAX_DIRECTORIES" in (swept.left or "")
+    assert (
+        place.clean_up(settings=replace(settings, sweep_max_directories=101)).swept["directories_without_record"].left
+        is None
+    )
+    assert list(root.glob("*-*")) == []
+
+
+def test_what_a_run_has_left_under_way_fails(place: Place) -> None:
+    live, gone, changed = (place.make(status="generating", days=2, written=False) for _ in range(3))
+    ready = place.make(days=2)
+    lost, running = place.export(ready, status="exporting"), place.export(ready, status="exporting")
+    place.connection.execute("ALTER TABLE repository_export DISABLE TRIGGER USER")
+    place.connection.execute("UPDATE repository_export SET updated_at = now() - interval '2 days'")
+    place.connection.execute("ALTER TABLE repository_export ENABLE TRIGGER USER")
+    run = place.records.get_generated_project(live)
+    export = place.records.exports.get(running)
+    place.runs.live = {(run.dag_id, run.run_id), (str(export.dag_id), str(export.run_id))}
+    # A run that begins again while Airflow is asked is no more the one that was listed.
+    find_live = place.runs.find_live
+
+    def find_and_change(runs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        place.records.record_error(changed, error="at work")
+        return find_live(runs)
+
+    place.runs.find_live = find_and_change  # type: ignore[method-assign]
+    assert (
+        place.clean_up(dry_run=True, settings=replace(place.settings, sweep_grace_hours=72))
+        .swept["abandoned_records"]
+        .count
+        == 0
+    )
+    swept = place.clean_up().swept["abandoned_records"]
+    assert sorted(swept.entries) == sorted([f"generated project {gone}", f"repository export {lost}"])
+    assert [place.status(key) for key in (live, gone, changed)] == ["generating", "failed", "generating"]
+    assert place.records.get_generated_project(gone).error == ABANDONED
+    assert place.records.get_generated_project(gone).expires_at is not None
+    assert place.records.exports.get(lost).status is ExportStatus.FAILED
+    assert place.records.exports.get(running).status is ExportStatus.EXPORTING
+
+
+def test_a_tombstone_stays_for_the_time_of_audit(place: Place) -> None:
+    old, young = place.make(days=40), place.make(days=40)
+    export = place.export(old)
+    place.clean_up()
+    place.age(old, days=365.01)
+    place.age(young, days=364.9)
+    place.connection.execute("UPDATE event SET at = at - interval '365.1 days' WHERE generated_project_id = %s", (old,))
+    assert place.clean_up(dry_run=True).swept["tombstones"].count == 1
+    assert place.clean_up(settings=replace(place.settings, audit_days=400)).swept["tombstones"].count == 0
+    swept = place.clean_up(run="cleanup/two").swept
+    assert (swept["tombstones"].count, swept["events"].count > 0) == (1, True)
+    with pytest.raises(RecordNotFoundError):
+        place.records.get_generated_project(old)
+    with pytest.raises(RecordNotFoundError):
+        place.records.exports.get(export)
+    assert place.status(young) == "deleted"
+    # That it went is the last that is known of it.
+    assert [event.kind for event in place.records.list_events(old)] == ["deleted"]
+    assert place.records.list_events(young)
+    # What it has cost still counts as long as budgets look back.
+    place.age(young, days=30)
+    assert (
+        place.clean_up(settings=replace(place.settings, audit_days=1, budget_days=500)).swept["tombstones"].count == 0
+    )
+
+
+def test_answers_that_nothing_has_are_forgotten(place: Place) -> None:
+    key, alive = place.make(days=40), place.make(days=1)
+    for one in (key, alive):
+        call = uuid4()
+        begin_call(place.records, call, place.records.get_generated_project(one))
+        place.records.agent_calls.answer(call, http_status=200, response={"say": "x"}, latency_ms=1)
+    place.clean_up()
+    place.connection.execute("UPDATE agent_call SET response = '1' WHERE generated_project_id = %s", (key,))
+    swept = place.clean_up(settings=replace(place.settings, sweep_grace_hours=0)).swept
+    assert swept["answers"].count == 1
+    assert [call.response for one in (key, alive) for call in place.records.agent_calls.list(one)] == [
+        None,
+        {"say": "x"},
+    ]
+
+
+def test_caches_keep_what_is_used(place: Place) -> None:
+    cache = place.settings.cache_dir
+    long_ago = time.time() - 31 * 86_400
+    for name in ("templates/old", "templates/used", "templates/young", "renderings/old"):
+        (cache / name / "below").mkdir(parents=True)
+        (cache / name / "below" / "file").write_text("x" * 10_000)
+        (cache / name / "used").touch()
+    (cache / "compiled").mkdir()
+    for name in ("compiled/old", "compiled/young"):
+        (cache / name).write_text("x")
+    for name in ("templates/old/used", "templates/old", "templates/used", "renderings/old/used", "compiled/old"):
+        os.utime(cache / name, (long_ago, long_ago))
+    dry = place.clean_up(dry_run=True).swept["caches"]
+    swept = place.clean_up().swept["caches"]
+    assert dry.entries == swept.entries == ["templates/old", "renderings/old", "compiled/old"]
+    assert swept.size_bytes >= 20_000
+    assert sorted(str(path.relative_to(cache)) for path in cache.glob("*/*")) == [
+        "compiled/young",
+        "templates/used",
+        "templates/young",
+    ]
+
+
+def test_endpoints_that_are_long_gone_are_forgotten(place: Place) -> None:
+    place.connection.execute("""
+        INSERT INTO agent_description (connection, kind, source, base_url, title, version, description, digest, warnings)
+        VALUES ('demo_agent', 'openapi', 'x', 'x', 'x', '1', '', repeat('a', 64), '[]');
+        INSERT INTO endpoint (connection, operation_id, method, path, summary, definition, digest, gone_at)
+        SELECT 'demo_agent', days::text, 'GET', '/', '', '{}', repeat('a', 64), now() - make_interval(days => days)
+        FROM unnest(ARRAY[29, 31]) days
+    """)
+    assert place.clean_up().swept["endpoints"].count == 1
+    assert [row[0] for row in place.connection.execute("SELECT operation_id FROM endpoint")] == ["29"]
+    place.connection.execute("DELETE FROM agent_description")

@@ -195,7 +195,7 @@ class RetentionRecords(RecordsAccess):
     ) -> list[OldProject]:
         """Claim, by id, what others have begun to remove and do not remove any more."""
         values = {
-            "dead": self._list_dead_claims(),
+            "dead": self._list_dead_claims(own=claim),
             "claim": claim,
             "run": run,
             "project": project,
@@ -209,9 +209,9 @@ class RetentionRecords(RecordsAccess):
         values = {"project": project, "after": after or _NOTHING, "limit": limit}
         return self._rows(OldProject, statements.SELECT_UNFINISHED, values)
 
-    def _list_dead_claims(self) -> list[int]:
+    def _list_dead_claims(self, *, own: int) -> list[int]:
         dead = []
-        for row in self._list(statements.SELECT_CLAIMS, {}):
+        for row in self._list(statements.SELECT_CLAIMS, {"own": own}):
             values = {"space": _CLAIM_SPACE, "claim": row["claim"]}
             got = self._fetch_one(statements.TRY_CLAIM, values)
             if got and got["got"]:

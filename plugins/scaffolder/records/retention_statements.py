@@ -113,7 +113,8 @@ TRY_CLAIM: Final[LiteralString] = "SELECT pg_try_advisory_lock(%(space)s, %(clai
 RELEASE_CLAIM: Final[LiteralString] = "SELECT pg_advisory_unlock(%(space)s, %(claim)s)"
 
 SELECT_CLAIMS: Final[LiteralString] = """
-SELECT DISTINCT removal_claim AS claim FROM generated_project WHERE status = 'expired' AND removal_claim IS NOT NULL
+SELECT DISTINCT removal_claim AS claim FROM generated_project
+WHERE status = 'expired' AND removal_claim <> %(own)s
 """
 
 LOCK_CANDIDATES: Final[LiteralString] = """
