@@ -28,7 +28,6 @@ from tests.exports import Exports
 from tests.factories import make_file, make_run, open_project
 
 Configure = Callable[..., None]
-Write = Callable[..., Any]
 
 
 @pytest.fixture
@@ -130,6 +129,15 @@ def test_a_task_that_is_tried_again_is_not_counted_twice(records: ProjectRecords
     assert open_project(records, run=run).id == first.id
     records.mark_failed(first.id, error="an agent was away")
     assert open_project(records, run=run).status is GeneratedProjectStatus.GENERATING
+
+
+def test_a_run_that_is_counted_goes_on_where_the_quota_was_lowered(
+    records: ProjectRecords, configure: Configure
+) -> None:
+    runs = [make_run() for _ in range(2)]
+    keys = [open_project(records, run=run).id for run in runs]
+    configure(quotas=[{"project": "*", "count": 1}])
+    assert [open_project(records, run=run).id for run in runs] == keys
 
 
 def test_what_is_deleted_makes_room_at_once(records: ProjectRecords, settings: Settings, configure: Configure) -> None:
