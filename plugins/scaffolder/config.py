@@ -18,6 +18,7 @@ from scaffolder.errors import SettingsError
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
+TIB = 1024 * GIB
 
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT_INCLUDE = _PACKAGE.parent.parent / "include"
@@ -104,6 +105,16 @@ class Settings:
     max_file_size: int = _setting(10 * MIB, "Bytes of one file of a project.", low=1, high=2 * GIB)
     max_project_files: int = _setting(20_000, "Files of one generated project.", low=1, high=1_000_000)
     max_project_size: int = _setting(500 * MIB, "Bytes of one generated project.", low=1, high=100 * GIB)
+    min_free_disk_size: int = _setting(
+        256 * MIB,
+        "Bytes that stay free on the disk of SCAFFOLDER_GENERATED_PROJECTS_DIR: see docs/quotas.md. 0: not looked at.",
+        low=0,
+        high=512 * TIB,
+    )
+    quotas: str = _setting(
+        "[]",
+        "How many generated projects and bytes of them a project may have, as JSON: see docs/quotas.md.",
+    )
     max_path_depth: int = _setting(32, "Directories in one path, the file's name included.", low=1, high=256)
     max_agent_response_size: int = _setting(
         64 * MIB, "Bytes of one answer of an agent, after decompression.", low=1 * KIB, high=2 * GIB

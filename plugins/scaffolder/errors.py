@@ -15,12 +15,14 @@
     │   ├── FileConflictError            two sources for one path
     │   ├── SecretFoundError             files with secrets in them
     │   ├── LimitExceededError           a file, project, answer or rendering over a limit
+    │   │   └── QuotaExceededError       a project that has used up its quota
     │   ├── StatusTransitionError        a record asked to make a forbidden move
     │   ├── RecordNotFoundError          a record that is not there
     │   ├── RecordConflictError          a change that other records do not allow
     │   ├── IdempotencyKeyError          an Idempotency-Key that was used for another request
     │   ├── SchemaVersionError           the records' schema is not the one this version needs
     │   ├── StorageError                 the projects directory cannot be written
+    │   │   └── DiskSpaceError           too little space is free on its disk
     │   ├── AgentConfigurationError      an agent's connection or description cannot be used
     │   ├── AgentRejectedError           the agent refused the request, or the request does not fit
     │   ├── AgentAnswerError             the agent's answer is not what it should be
@@ -153,6 +155,10 @@ class LimitExceededError(PermanentError):
     """A file, project, answer or rendering over a limit."""
 
 
+class QuotaExceededError(LimitExceededError):
+    """A project has used up its quota of generated projects or of their bytes."""
+
+
 class StatusTransitionError(PermanentError):
     """A record asked to make a forbidden move."""
 
@@ -175,6 +181,10 @@ class SchemaVersionError(PermanentError):
 
 class StorageError(PermanentError):
     """The projects directory cannot be written."""
+
+
+class DiskSpaceError(StorageError):
+    """Too little space is free on the disk of the projects directory."""
 
 
 class AgentConfigurationError(PermanentError):

@@ -122,6 +122,12 @@ def test_a_bad_setting_is_named_at_start(tmp_path: Path) -> None:
     assert "SCAFFOLDER_MAX_FILE_SIZE='0': accepted is a whole number from 1 to" in found["errors"]["workflows.py"]
 
 
+def test_quotas_that_cannot_be_read_are_an_import_error(tmp_path: Path) -> None:
+    found = run_python(LOAD_DAGS, tmp_path, SCAFFOLDER_QUOTAS='[{"project": "team-*"}]')
+    assert list(found["errors"]) == ["workflow_errors.py"]
+    assert "SCAFFOLDER_QUOTAS: entry number 1: count and size are missing" in found["errors"]["workflow_errors.py"]
+
+
 def test_a_task_imports_only_what_its_own_operator_needs(tmp_path: Path) -> None:
     code = """
 import json, sys

@@ -81,7 +81,10 @@ def _serve(postgres: EmbeddedPostgres, auth_manager: AuthManager) -> Iterator[Ap
                 postgres=postgres,
                 records_database=database,
                 generated_projects_dir=settings.generated_projects_dir,
-                environment={"SCAFFOLDER_WORKFLOWS_DIR": str(settings.workflows_dir)},
+                environment={
+                    "SCAFFOLDER_WORKFLOWS_DIR": str(settings.workflows_dir),
+                    "SCAFFOLDER_QUOTAS": '[{"project": "quota-*", "count": 1}]',
+                },
             ) as server,
         ):
             yield Api(server=server, connection=connection, settings=settings)

@@ -77,6 +77,27 @@ def test_the_same_key_starts_one_run(api: Api, scene: Scene) -> None:
     assert theirs.json()["id"] != answers[0].json()["id"]
 
 
+def test_a_project_that_has_used_up_its_quota_is_refused_and_nothing_is_left(api: Api) -> None:
+    project = Scene(records=api.records, settings=api.settings).make_project(f"quota-{uuid4().hex[:12]}")
+    url, headers = f"/projects/{project}/generated", {"Idempotency-Key": str(uuid4())}
+    first = api.ask("POST", url, json={"workflow": "plain"}, headers=headers).json()
+    for path in (url, f"{url}/{first['id']}/regenerate"):
+        body = {"workflow": "plain"} if path == url else {}
+        answer = api.ask("POST", path, json=body, headers={"Idempotency-Key": "another"})
+        assert (answer.status_code, answer.json()["type"]) == (409, "urn:scaffolder:problem:quota-exceeded")
+        assert f"project {project!r} has 1 generated projects that are not deleted" in answer.json()["detail"]
+    assert api.connection.execute(
+        "SELECT count(*) FROM requested_run r JOIN generated_project g ON g.id = r.generated_project_id "
+        "JOIN project p ON p.id = g.project_id WHERE p.slug = %s",
+        (project,),
+    ).fetchone() == (1,)
+    assert api.ask("POST", url, json={"workflow": "plain"}, headers=headers).json()["id"] == first["id"]
+    # What is deleted makes room at once.
+    api.ask("POST", f"{url}/{first['id']}/cancel")
+    assert api.ask("DELETE", f"{url}/{first['id']}").status_code == 204
+    assert api.ask("POST", url, json={"workflow": "plain"}, headers={"Idempotency-Key": "another"}).status_code == 202
+
+
 @pytest.mark.parametrize(
     ("body", "pointer", "sentence"),
     [

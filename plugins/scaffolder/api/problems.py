@@ -34,8 +34,10 @@ STATUSES: Final[tuple[tuple[type[errors.ScaffolderError], int], ...]] = (
     (errors.AirflowUnavailableError, 503),
     (errors.TooManyStreamsError, 503),
     (errors.SchemaVersionError, 503),
+    (errors.DiskSpaceError, 507),
     (errors.StorageError, 500),
     (errors.SettingsError, 500),
+    (errors.QuotaExceededError, 409),
     (errors.PermanentError, 422),
     (errors.ScaffolderError, 502),
 )

@@ -21,10 +21,12 @@ from scaffolder.api.problems import make_pointer
 from scaffolder.api.records import open_records
 from scaffolder.config import Settings, get_settings
 from scaffolder.errors import ExportConflictError, InvalidParametersError, PermanentError
+from scaffolder.generation.disk import check_free_space
 from scaffolder.operators.generated_project import find_param_problems
 from scaffolder.operators.plan_exports import plan_exports
 from scaffolder.operators.run import get_generated_project_id
 from scaffolder.records.models import GeneratedProject, GeneratedProjectStatus, RequestedRun
+from scaffolder.records.quotas import load_quotas
 from scaffolder.records.store import ProjectRecords
 from scaffolder.workflows.definition import WorkflowDefinition, load_definitions
 
@@ -89,6 +91,7 @@ async def start_generation(
     """Record a generated project and start its run; the same Idempotency-Key again returns the first one.
 
     The record is there, ``pending``, before the run is, and gone again where Airflow refuses to start it.
+    Raises QuotaExceededError and DiskSpaceError, after which nothing is there.
     """
     dag_id = plan.definition.id
     run_id = _make_run_id()
@@ -111,9 +114,17 @@ async def start_generation(
             workflow=dag_id,
             params=plan.params,
             regenerated_from=regenerated_from,
+            quotas=load_quotas(get_settings().quotas),
         )
 
-    requested = await _start(AirflowApi(request), scope, run, record=record, conf=plan.params)
+    requested = await _start(
+        AirflowApi(request),
+        scope,
+        run,
+        check=lambda: check_free_space(get_settings()),
+        record=record,
+        conf=plan.params,
+    )
 
     def read() -> GeneratedProject:
         with open_records() as records:

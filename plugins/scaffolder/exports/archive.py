@@ -24,6 +24,7 @@ from typing import IO, Any, BinaryIO, Final, Literal, NoReturn, Self
 from scaffolder.errors import ExportTargetError, StorageError
 from scaffolder.exports.contract import ExportOptions, ExportRequest, ExportResult, read_options
 from scaffolder.exports.manifest import Member, VerifiedTar, WrittenFile, write_manifest
+from scaffolder.generation.disk import check_free_space
 from scaffolder.generation.repository import ByteSink
 from scaffolder.records.models import ExportStatus, ProjectFile, RepositoryExport
 
@@ -71,10 +72,13 @@ class ArchiveExporter:
     def export(self, request: ExportRequest) -> ExportResult:
         """Write the files beside the repository: each appears whole, and none before all are written.
 
-        Raises StorageError, also where a file in the archive isn't what the records say.
+        Raises StorageError, also where a file in the archive isn't what the records say, and DiskSpaceError where the
+        files would not fit, even if they cannot be compressed.
         """
         options = read_options(ArchiveOptions, request.options, target=self.target)
         files = request.read_files()
+        size_bytes = sum(file.size_bytes for file in files)
+        check_free_space(request.settings, needed_bytes=2 * size_bytes if options.bundle else size_bytes)
         stem = f"{request.name}-{request.commit[:12]}"
         path = request.directory / f"{stem}.{options.format}"
         with _Staging(stem, settled_after_seconds=2 * request.settings.git_timeout_seconds) as staging:

@@ -6,7 +6,7 @@ refuses the whole step, with every offender, where one of them may not be.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -72,12 +72,16 @@ class MovedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class TreeChanges:
-    """What a step does to the tree, each by path in byte order. `conflicts` are those that `on_conflict` settled."""
+    """What a step does to the tree, each by path in byte order. `conflicts` are those that `on_conflict` settled.
+
+    `size_bytes` is that of the whole tree once this step and all later ones are done.
+    """
 
     written: list[GeneratedFile] = field(default_factory=list)
     moved: list[MovedFile] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     conflicts: list[tuple[str, str, str]] = field(default_factory=list)
+    size_bytes: int = 0
 
 
 def merge(
@@ -111,8 +115,9 @@ def merge(
     paths.check_paths(final, max_depth=settings.max_path_depth)
     if not edits.allow_ci_files:
         _check_ci_files(changes)
-    _check_limits(changes, final, settings)
-    return changes
+    size_bytes = sum(_size(entry) for entry in final.values())
+    _check_limits(changes, file_count=len(final), size_bytes=size_bytes, settings=settings)
+    return replace(changes, size_bytes=size_bytes)
 
 
 _Entry = ProjectFile | GeneratedFile | MovedFile
@@ -250,19 +255,18 @@ def _check_ci_files(changes: TreeChanges) -> None:
         raise UnsafePathError(offenders, accepted="such files where the step says allow_ci_files: true")
 
 
-def _check_limits(changes: TreeChanges, tree: Mapping[str, _Entry], settings: Settings) -> None:
+def _check_limits(changes: TreeChanges, *, file_count: int, size_bytes: int, settings: Settings) -> None:
     large = [file for file in changes.written if len(file.content) > settings.max_file_size]
     if large:
         listing = "; ".join(f"{file.path!r} has {len(file.content)} bytes" for file in large)
         raise LimitExceededError(
             f"files over the limit of {settings.max_file_size} bytes (SCAFFOLDER_MAX_FILE_SIZE): {listing}"
         )
-    if len(tree) > settings.max_project_files:
+    if file_count > settings.max_project_files:
         raise LimitExceededError(
-            f"the project would have {len(tree)} files, accepted are {settings.max_project_files} "
+            f"the project would have {file_count} files, accepted are {settings.max_project_files} "
             "(SCAFFOLDER_MAX_PROJECT_FILES)"
         )
-    size_bytes = sum(_size(entry) for entry in tree.values())
     if size_bytes > settings.max_project_size:
         raise LimitExceededError(
             f"the project would have {size_bytes} bytes, accepted are {settings.max_project_size} "

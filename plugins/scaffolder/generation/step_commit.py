@@ -9,9 +9,11 @@ from uuid import UUID
 
 from scaffolder.config import Settings
 from scaffolder.errors import StatusTransitionError
+from scaffolder.generation.disk import check_free_space
 from scaffolder.generation.merge import TreeChanges, TreeEdits, merge
 from scaffolder.generation.repository import CommitInfo, ProjectRepository
 from scaffolder.records.models import FileChange, GeneratedProject, GeneratedProjectStatus, ProjectFile
+from scaffolder.records.quotas import load_quotas
 from scaffolder.records.store import ProjectRecords
 
 _EMAIL = "scaffolder@localhost"
@@ -55,7 +57,8 @@ def commit_step(
     Safe to repeat: git's branch moves first and the rows follow in one transaction. What the rows say is what counts:
     a try that was killed between the two left a commit that the next one makes again. A step that is run again gets a
     commit in the place of its first, and the commits of later steps are made again on top. Parallel steps wait for
-    each other at the row. Raises the errors of `merge`, StorageError and StatusTransitionError (the run is over).
+    each other at the row. Raises the errors of `merge`, StorageError, StatusTransitionError (the run is over), and
+    before anything is written QuotaExceededError and DiskSpaceError.
     """
     with records.transaction():
         generated_project = records.lock_generated_project(generated_project_id)
@@ -68,6 +71,7 @@ def commit_step(
         changes = merge(
             edits, tree=place.tree, later=place.later_changes, earlier_try=place.earlier_try, settings=settings
         )
+        _check_room(records, generated_project, changes, settings=settings)
         repository = get_repository(generated_project_id, settings=settings)
         ProjectRepository.create(repository.directory, timeout_seconds=settings.git_timeout_seconds)
         info = _describe(generated_project, step_id=step_id, subject=subject, trailers=trailers)
@@ -127,6 +131,18 @@ def _find_place(records: ProjectRecords, generated_project_id: UUID, *, step_id:
         ],
         earlier_try=frozenset(change.path for change in earlier_try if change.file is not None),
     )
+
+
+def _check_room(
+    records: ProjectRecords, generated_project: GeneratedProject, changes: TreeChanges, *, settings: Settings
+) -> None:
+    records.quotas.check_growth(
+        generated_project.project,
+        quotas=load_quotas(settings.quotas),
+        added_bytes=changes.size_bytes - generated_project.size_bytes,
+    )
+    # Each file is there twice: as git's object and in the working tree.
+    check_free_space(settings, needed_bytes=2 * sum(len(file.content) for file in changes.written))
 
 
 def _list_changes(changes: TreeChanges, step_id: str) -> Iterator[FileChange]:

@@ -8,8 +8,10 @@ from uuid import UUID, uuid5
 
 from scaffolder.config import get_settings
 from scaffolder.errors import ExportConflictError, InvalidParametersError, PermissionDeniedError
+from scaffolder.generation.disk import check_free_space
 from scaffolder.records.membership import check_may_export, check_may_generate
 from scaffolder.records.models import GeneratedProject, GeneratedProjectStatus, RunIdentity
+from scaffolder.records.quotas import load_quotas
 from scaffolder.records.store import ProjectRecords
 
 if TYPE_CHECKING:
@@ -47,11 +49,13 @@ def open_generated_project(
     name: str,
     workflow: str,
     params: dict[str, Any],
+    writes_files: bool = True,
 ) -> GeneratedProject:
     """Record the run's generated project, or take up the one of an earlier try, and set it ``generating``.
 
     Raises InvalidParametersError for a name or project that cannot be one, and PermissionDeniedError where the
-    triggering user may not generate into `project`, unless the API has let that user in for this run.
+    triggering user may not generate into `project`, unless the API has let that user in for this run. Where nothing
+    could be written, nothing begins: QuotaExceededError, and DiskSpaceError where the run `writes_files` from here on.
     """
     if flaw := find_slug_flaw(project):
         raise InvalidParametersError(f"project {flaw}")
@@ -63,7 +67,18 @@ def open_generated_project(
         raise PermissionDeniedError(f"run {run.run_id!r} belongs to another project than {project!r}")
     if not _is_let_in(records, run, key):
         check_may_generate(records, project, username=run.triggered_by)
-    return records.open_generated_project(key, project=project, name=name, workflow=workflow, params=params, run=run)
+    settings = get_settings()
+    if writes_files:
+        check_free_space(settings)
+    return records.open_generated_project(
+        key,
+        project=project,
+        name=name,
+        workflow=workflow,
+        params=params,
+        run=run,
+        quotas=load_quotas(settings.quotas),
+    )
 
 
 def is_administrator(username: str | None) -> bool:
@@ -87,14 +102,22 @@ def find_or_open(
     """Return the run's generated project, ready to be written to where `writes_files`."""
     found = records.find_generated_project(run.dag_id, run.run_id)
     if found is None:
-        return open_generated_project(records, run, project=project, name=name, workflow=run.dag_id, params={})
+        return open_generated_project(
+            records, run, project=project, name=name, workflow=run.dag_id, params={}, writes_files=writes_files
+        )
     if found.status is GeneratedProjectStatus.GENERATING:
         return found
     if found.status is GeneratedProjectStatus.READY and not writes_files:
         return found
     # A task of a failed run was cleared: the run goes on.
     return open_generated_project(
-        records, run, project=found.project, name=found.name, workflow=found.workflow, params=found.params
+        records,
+        run,
+        project=found.project,
+        name=found.name,
+        workflow=found.workflow,
+        params=found.params,
+        writes_files=writes_files,
     )
 
 

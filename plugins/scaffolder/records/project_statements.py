@@ -36,6 +36,12 @@ SELECT count(*) AS generated_projects, count(*) FILTER (WHERE g.status <> 'delet
 FROM project p JOIN generated_project g ON g.project_id = p.id WHERE p.slug = %(slug)s
 """
 
+SUM_SIZE_OF_PROJECT: Final[LiteralString] = """
+SELECT coalesce(sum(g.size_bytes), 0) AS size_bytes
+FROM project p JOIN generated_project g ON g.project_id = p.id
+WHERE p.slug = %(slug)s AND g.status <> 'deleted'
+"""
+
 DELETE_MEMBERS: Final[LiteralString] = """
 DELETE FROM project_member WHERE project_id = (SELECT id FROM project WHERE slug = %(slug)s)
 """

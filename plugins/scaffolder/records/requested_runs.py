@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ from scaffolder.errors import IdempotencyKeyError, RecordConflictError, RecordNo
 from scaffolder.records import project_statements as statements
 from scaffolder.records.access import RecordsAccess, as_json
 from scaffolder.records.models import RequestedRun
+from scaffolder.records.quotas import Quota, QuotaRecords
 
 
 class RequestedRunRecords(RecordsAccess):
@@ -33,8 +34,12 @@ class RequestedRunRecords(RecordsAccess):
         workflow: str,
         params: dict[str, Any],
         regenerated_from: UUID | None = None,
+        quotas: Sequence[Quota] = (),
     ) -> RequestedRun:
-        """Record a run, as `request` does, together with the generated project that it will make, ``pending``."""
+        """Record a run, as `request` does, together with the generated project that it will make, ``pending``.
+
+        Also raises RecordNotFoundError (no such project) and QuotaExceededError; neither for a key that is known.
+        """
         with self.transaction():
             self._execute(statements.LOCK_KEY, {"key": run["key"]})
             known = self._rows(RequestedRun, statements.SELECT_REQUESTED_RUN, {"key": run["key"]})
@@ -52,6 +57,9 @@ class RequestedRunRecords(RecordsAccess):
                 }
                 if not self._execute(statements.INSERT_REQUESTED_PROJECT, values):
                     raise RecordNotFoundError(f"there is no project {project!r}")
+                quota_records = QuotaRecords(self._connection)
+                quota_records.check_count(project, quotas=quotas)
+                quota_records.check_size(project, quotas=quotas)
                 self._execute(statements.INSERT_REQUESTED_RUN, dict(run))
             return self._find(run)
 

@@ -28,6 +28,7 @@ from scaffolder.records.models import (
 )
 from scaffolder.records.notifications import NotificationRecords
 from scaffolder.records.projects import ProjectRegister
+from scaffolder.records.quotas import Quota, QuotaRecords
 from scaffolder.records.requested_runs import RequestedRunRecords
 from scaffolder.records.retention import RetentionRecords, RetentionRules
 
@@ -59,6 +60,11 @@ class ProjectRecords(RecordsAccess):
     def projects(self) -> ProjectRegister:
         """Projects and their members, over the same connection."""
         return ProjectRegister(self._connection)
+
+    @cached_property
+    def quotas(self) -> QuotaRecords:
+        """What projects have of their quotas, over the same connection."""
+        return QuotaRecords(self._connection)
 
     @cached_property
     def requested_runs(self) -> RequestedRunRecords:
@@ -95,10 +101,12 @@ class ProjectRecords(RecordsAccess):
         workflow: str,
         params: dict[str, Any],
         run: RunIdentity,
+        quotas: Sequence[Quota] = (),
     ) -> GeneratedProject:
         """Return the generated project of `run`, recorded now or by an earlier try, in status ``generating``.
 
-        Raises StatusTransitionError where the run's generated project is ready, expired or deleted already.
+        Raises StatusTransitionError where the run's generated project is ready, expired or deleted already, and
+        QuotaExceededError where it would be one too many, or has no commit yet and no byte is left for one.
         """
         values = {
             "id": generated_project_id,
@@ -113,10 +121,14 @@ class ProjectRecords(RecordsAccess):
         }
         with self.transaction():
             self._execute(statements.INSERT_PROJECT, {"slug": project, "created_by": run.triggered_by})
-            self._execute(statements.INSERT_GENERATED_PROJECT, values)
+            is_new = self._execute(statements.INSERT_GENERATED_PROJECT, values) > 0
             found = self.find_generated_project(run.dag_id, run.run_id)
             if found is None:
                 raise RecordNotFoundError(f"the project {project!r} went away while {run.run_id!r} began")
+            if is_new:
+                self.quotas.check_count(project, quotas=quotas)
+            if found.head_commit is None:
+                self.quotas.check_size(project, quotas=quotas)
             self.requested_runs.set_run_date(found.id, run.run_at)
             self._execute(statements.UPDATE_TO_GENERATING, {"id": found.id})
             return self.get_generated_project(found.id)

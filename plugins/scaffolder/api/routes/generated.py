@@ -131,7 +131,7 @@ def list_generated(
     "/projects/{project}/generated",
     status_code=202,
     response_model=GeneratedDetail,
-    responses=describe_answers(404, 409),
+    responses=describe_answers(404, 409, 507),
 )
 async def create_generated(
     scope: Generator,
@@ -201,7 +201,7 @@ def release_generated(scope: MemberOrReader, generated_id: GeneratedId, base: Ba
     "/projects/{project}/generated/{generated_id}/regenerate",
     status_code=202,
     response_model=GeneratedDetail,
-    responses=describe_answers(404, 409),
+    responses=describe_answers(404, 409, 507),
 )
 async def regenerate(
     scope: Generator,
