@@ -6,8 +6,10 @@ from airflow.sdk import DAG, Param
 
 from scaffolder.config import get_settings
 from scaffolder.operators import CleanUpGeneratedProjectsOperator
+from scaffolder.retention.rules import load_rules
 
 _settings = get_settings()
+load_rules(_settings)  # rules that cannot be used are an import error
 
 with DAG(
     dag_id="cleanup_generated_projects",

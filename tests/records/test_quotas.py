@@ -22,6 +22,7 @@ from scaffolder.generation.step_commit import commit_step, get_project_directory
 from scaffolder.operators.run import find_or_open, get_generated_project_id
 from scaffolder.records.models import ExportStatus, GeneratedProjectStatus, RequestedRun
 from scaffolder.records.quotas import Quota
+from scaffolder.records.retention import keep_days
 from scaffolder.records.store import ProjectRecords
 from scaffolder.retention.removal import remove_generated_project
 from tests.exports import Exports
@@ -127,7 +128,7 @@ def test_a_task_that_is_tried_again_is_not_counted_twice(records: ProjectRecords
     run = make_run()
     first = open_project(records, run=run)
     assert open_project(records, run=run).id == first.id
-    records.mark_failed(first.id, error="an agent was away")
+    records.mark_failed(first.id, error="an agent was away", rules=keep_days(7))
     assert open_project(records, run=run).status is GeneratedProjectStatus.GENERATING
 
 
@@ -143,7 +144,7 @@ def test_a_run_that_is_counted_goes_on_where_the_quota_was_lowered(
 def test_what_is_deleted_makes_room_at_once(records: ProjectRecords, settings: Settings, configure: Configure) -> None:
     configure(quotas=[{"project": "*", "count": 1}])
     first = open_project(records).id
-    records.mark_failed(first, error="it failed")
+    records.mark_failed(first, error="it failed", rules=keep_days(7))
     with pytest.raises(QuotaExceededError):
         open_project(records)
     remove_generated_project(records, first, settings=settings)
@@ -187,7 +188,7 @@ def test_a_request_that_is_refused_leaves_nothing_and_its_key_stays_free(
     with pytest.raises(QuotaExceededError, match="project 'default' has 1 generated projects"):
         request(records, key="later", quotas=quotas)
     assert count_rows(connection) == before
-    records.mark_failed(full, error="it failed")
+    records.mark_failed(full, error="it failed", rules=keep_days(7))
     remove_generated_project(records, full, settings=settings)
     assert request(records, key="later", quotas=quotas).key == "later"
 
@@ -292,9 +293,9 @@ def test_nothing_begins_where_no_byte_is_left_and_what_has_begun_goes_on(
     with pytest.raises(QuotaExceededError, match="accepted for another one are less than 10 "):
         request(records, key="late", quotas=[Quota(project="*", size=10)])
     assert count_rows(connection) == before
-    records.mark_failed(key, error="it failed")
+    records.mark_failed(key, error="it failed", rules=keep_days(7))
     assert open_project(records, run=run).id == key
-    records.mark_failed(key, error="it failed")
+    records.mark_failed(key, error="it failed", rules=keep_days(7))
     remove_generated_project(records, key, settings=settings)
     open_project(records)
 
@@ -329,7 +330,7 @@ def test_a_mended_run_is_finished_without_room(
     run = make_run()
     key = open_project(records, run=run).id
     write(records, key, settings, 10)
-    records.mark_failed(key, error="it failed")
+    records.mark_failed(key, error="it failed", rules=keep_days(7))
     configure(
         generated_projects_dir=settings.generated_projects_dir,
         min_free_disk_size=reserve_too_much(settings).min_free_disk_size,
