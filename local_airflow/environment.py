@@ -47,6 +47,7 @@ class Environment:
             "AIRFLOW_HOME": str(self.directory.airflow_home),
             "AIRFLOW_CONN_SCAFFOLDER_DB": self._records_connection(),
             "SCAFFOLDER_GENERATED_PROJECTS_DIR": str(self.folders.generated_projects),
+            "SCAFFOLDER_ADMINISTRATORS": ",".join(name for name, role in self.users.items() if role == "admin"),
             **_names(self._places()),
             **_names(_LIVELY),
             **_names(_QUIET),

@@ -91,6 +91,7 @@ class Report:
             ("workflow", f"{project.workflow}, run {project.run_id}"),
             ("by", project.created_by),
             ("expires", project.expires_at and project.expires_at.isoformat(timespec="seconds")),
+            ("removed", project.removal_reason),
             ("directory", self.directory),
         ]
         commits = [[c.id[:12], c.step_id, c.authored_at.isoformat(), c.subject] for c in self.commits]

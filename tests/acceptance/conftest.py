@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -261,6 +262,7 @@ class Live:
     github: GithubPeer
     settings: Settings
     workflows_dir: Path
+    metrics: socket.socket
     runs: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -345,7 +347,13 @@ def live() -> Iterator[Live]:
     records_postgres = EmbeddedPostgres(root / "records")
     records_postgres.start()
     try:
-        with serve_agent() as agent, serve_git(git_root) as git, serve_github(root / "github") as github:
+        with (
+            serve_agent() as agent,
+            serve_git(git_root) as git,
+            serve_github(root / "github") as github,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as metrics,
+        ):
+            metrics.bind(("127.0.0.1", 0))
             for name, text in WORKFLOWS.items():
                 (workflows / name).write_text(text.replace("GIT_URL", git.url))
             publish_template(git, "topics", COPIED, tag="v1.0.0")
@@ -362,13 +370,17 @@ def live() -> Iterator[Live]:
                     "SCAFFOLDER_TEMPLATES_DIR": str(root / "templates"),
                     "SCAFFOLDER_ALLOWED_TEMPLATES": f"*,{git.url}/*",
                     "SCAFFOLDER_CACHE_DIR": str(root / "cache"),
+                    "AIRFLOW__METRICS__STATSD_ON": "True",
+                    "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
+                    "AIRFLOW__METRICS__STATSD_PORT": str(metrics.getsockname()[1]),
+                    "AIRFLOW__METRICS__METRICS_ALLOW_LIST": "scaffolder",
                 },
                 migrate_records=None,
             )
             records_postgres.create_database("scaffolder")
             _migrate(records_postgres)
             with airflow:
-                found = Live(airflow, records_postgres, agent, git, github, settings, workflows)
+                found = Live(airflow, records_postgres, agent, git, github, settings, workflows, metrics)
                 _put_connections(found)
                 yield found
     finally:
