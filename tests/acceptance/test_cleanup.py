@@ -87,6 +87,7 @@ def test_a_dry_run_reports_and_a_real_run_removes(
     assert int(sent["airflow.scaffolder.cleanup.bytes_freed"]) > 0
     browser.open(f"/scaffolder/projects/cleaned/generated/{generated.id}")
     browser.find_text("p", "Removed: 30 days after it was ready. What it was, what it cost and where it went is kept.")
+    browser.find_text("td", "removed")
     browser.save_screenshot("removed")
 
 
