@@ -60,11 +60,12 @@ with DAG(
     },
     tags=["scaffolder"],
 ):
+    # Rendered to what they are; a slug of digits stays text because of its quotes.
     CleanUpGeneratedProjectsOperator(
         task_id="clean_up",
         retention_days="{{ params.retention_days }}",
         is_dry_run="{{ params.dry_run }}",
-        project="{{ params.project }}",
+        project="{{ params.project | pprint }}",
         batch_size="{{ params.batch_size }}",
         max_runtime="{{ params.max_runtime }}",
         free_size="{{ params.free_size }}",

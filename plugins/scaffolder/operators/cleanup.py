@@ -34,8 +34,7 @@ class CleanUpGeneratedProjectsOperator(BaseOperator):
     Somebody who triggers a run may ask for what the schedule does. For fewer days than the settings say, and for what
     may be too early, it takes an administrator (the setting ``administrators``), or an owner of `project`.
 
-    :param retention_days: days that are kept where no rule says otherwise, 1 to 36,500; by default as the settings
-        say. (templated)
+    :param retention_days: days that are kept where no rule says otherwise, 1 to 36,500. (templated)
     :param is_dry_run: whether to remove nothing and only report. (templated)
     :param project: only generated projects of this project (slug); nothing is swept then. (templated)
     :param batch_size: how many are claimed at a time. (templated)
@@ -57,7 +56,7 @@ class CleanUpGeneratedProjectsOperator(BaseOperator):
     def __init__(
         self,
         *,
-        retention_days: int | str | None = None,
+        retention_days: int | str,
         is_dry_run: bool | str = False,
         project: str | None = None,
         batch_size: int | str | None = None,
@@ -100,7 +99,7 @@ class CleanUpGeneratedProjectsOperator(BaseOperator):
         if report.errors:
             context["ti"].xcom_push(key="return_value", value=result)
             raise AirflowFailException(
-                f"{len(report.errors)} generated project(s) could not be removed: {'; '.join(report.errors.values())}"
+                f"{len(report.errors)} thing(s) could not be removed: {'; '.join(report.errors.values())}"
             )
         self.log.info(
             "%s %s generated project(s) with %s bytes, %s kept, %s left that are due%s",

@@ -14,7 +14,7 @@ from scaffolder.records.retention import OldProject, RetentionRules
 from scaffolder.records.store import ProjectRecords
 from scaffolder.retention.directory import ProjectsDirectory
 from scaffolder.retention.removal import remove_expired
-from scaffolder.retention.report import Listing, Report
+from scaffolder.retention.report import Listing, Report, Swept
 from scaffolder.retention.rules import MAX_DAYS, load_rules
 from scaffolder.retention.runs import Runs
 from scaffolder.retention.sweep import Sweep
@@ -120,7 +120,7 @@ class CleanUp:
             else:
                 self._remove(report, as_of, directory, due)
             if request.project is None and report.stopped is None:
-                report.swept = Sweep(
+                sweep = Sweep(
                     self._records,
                     directory=directory,
                     runs=self._runs,
@@ -128,8 +128,20 @@ class CleanUp:
                     rules=self._rules,
                     as_of=as_of,
                     dry_run=request.dry_run,
-                ).execute(progress=self._progress)
+                )
+                for kind, swept in sweep.execute():
+                    report.swept[kind] = swept
+                    self._tell(kind, swept)
+                    if self._is_late(report):
+                        break
+                report.errors |= sweep.errors
         return report
+
+    def _tell(self, kind: str, swept: Swept) -> None:
+        if swept.count:
+            verb = "Found" if self._request.dry_run or swept.left else "Swept"
+            why = f", and left them: {swept.left}" if swept.left else ""
+            self._progress(f"{verb} {swept.count} {kind.replace('_', ' ')}{why}")
 
     # Looking
 
@@ -144,6 +156,7 @@ class CleanUp:
         for batch, live in self._pages(as_of):
             for one in batch:
                 self._judge(report, one, live)
+        report.due_left = report.removal.projects
 
     def _judge(self, report: Report, one: OldProject, live: set[tuple[str, str]]) -> bool:
         """Say whether one goes, and put it where it belongs in the report."""
@@ -194,7 +207,8 @@ class CleanUp:
             self._retention.list_removed(self._run, limit=size),
             limit=size,
         )
-        report.due_left, _ = self._retention.count_due(self._rules, as_of=as_of, project=self._request.project)
+        left, _ = self._retention.count_due(self._rules, as_of=as_of, project=self._request.project)
+        report.due_left = max(0, left - report.kept_because.get(_LIVE, 0))
 
     def _batches(self, report: Report, as_of: datetime, claim: int) -> Iterator[Sequence[OldProject]]:
         """Yield what is claimed: first what others have begun and do not go on with, then what is due."""
@@ -231,8 +245,14 @@ class CleanUp:
 
     def _must_stop(self, report: Report) -> bool:
         target = self._request.free_size
-        if time.monotonic() > self._until:
-            report.stopped = f"max_runtime: {self._request.max_runtime_minutes} minute(s) have passed"
-        elif target is not None and shutil.disk_usage(self._settings.generated_projects_dir).free >= target:
+        if self._is_late(report):
+            return True
+        if target is not None and shutil.disk_usage(self._settings.generated_projects_dir).free >= target:
             report.stopped = f"free_size: {target} bytes are free"
         return report.stopped is not None
+
+    def _is_late(self, report: Report) -> bool:
+        if time.monotonic() <= self._until:
+            return False
+        report.stopped = f"max_runtime: {self._request.max_runtime_minutes} minute(s) have passed"
+        return True

@@ -73,6 +73,10 @@ class ProjectsDirectory:
 
     def list_trash(self) -> list[Entry]:
         """Return what lies in the trash."""
+        try:
+            os.stat(TRASH, dir_fd=self._descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return []
         with self._open_trash() as trash:
             return list(_list(trash))
 
@@ -104,6 +108,11 @@ class ProjectsDirectory:
         """
         with self._open_trash() as trash, self._saying(f"{TRASH}/{aside}"):
             return _remove(_check(aside), directory=trash)
+
+    def remove_entry(self, name: str) -> int:
+        """Set something aside and remove it; return its bytes. Raises StorageError."""
+        aside = self.set_aside(name)
+        return self.remove(aside) if aside else 0
 
     def list_archives(self, generated_project_id: UUID) -> list[Entry]:
         """Return the files in the directory of its archives."""

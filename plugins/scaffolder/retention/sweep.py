@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
+from uuid import UUID
 
 from scaffolder.config import Settings
-from scaffolder.records.retention import RetentionRules, UnderWay
+from scaffolder.errors import StorageError
+from scaffolder.records.retention import ArchiveFiles, RetentionRules, UnderWay
 from scaffolder.records.store import ProjectRecords
 from scaffolder.retention.caches import sweep_caches
 from scaffolder.retention.directory import Entry, ProjectsDirectory
@@ -45,12 +48,13 @@ class Sweep:
         self._rules = rules
         self._as_of = as_of
         self._dry_run = dry_run
+        self.errors: dict[str, str] = {}
+        """Why what could not be removed, by its name."""
         self._grace_seconds = 3_600 * settings.sweep_grace_hours
         self._settled_before = as_of.timestamp() - self._grace_seconds
 
-    def execute(self, *, progress: Callable[[str], None]) -> dict[str, Swept]:
-        """Sweep, or count, every kind; return what there was."""
-        found: dict[str, Swept] = {}
+    def execute(self) -> Iterator[tuple[str, Swept]]:
+        """Sweep, or count, one kind after the other; yield what there was."""
         for kind, work in (
             ("directories_without_record", self._sweep_directories),
             ("records_without_directory", self._count_records_without_directory),
@@ -60,8 +64,7 @@ class Sweep:
             ("archives", self._sweep_archives),
             ("caches", self._sweep_caches),
         ):
-            found[kind] = work()
-            _tell(progress, kind, found[kind], dry_run=self._dry_run)
+            yield kind, work()
         limits = {
             "as_of": self._as_of,
             "grace_seconds": self._grace_seconds,
@@ -70,9 +73,14 @@ class Sweep:
             "cache_days": self._settings.cache_max_age_days,
         }
         for kind in ("answers", "tombstones", "events", "notifications", "endpoints"):
-            found[kind] = Swept(count=self._records.retention.sweep(kind, dry_run=self._dry_run, **limits))
-            _tell(progress, kind, found[kind], dry_run=self._dry_run)
-        return found
+            yield kind, Swept(count=self._records.retention.sweep(kind, dry_run=self._dry_run, **limits))
+
+    def _try(self, swept: Swept, name: str, remove: Callable[[], int]) -> None:
+        """Remove something and count it, or say why it cannot be."""
+        try:
+            swept.add(name, size_bytes=0 if self._dry_run else remove())
+        except StorageError as error:
+            self.errors[name] = str(error)
 
     # The disk
 
@@ -93,11 +101,10 @@ class Sweep:
                 "place; `scaffolder doctor` tells"
             )
         for name in orphans:
-            size = 0
-            if not self._dry_run and swept.left is None:
-                aside = self._directory.set_aside(name)
-                size = self._directory.remove(aside) if aside else 0
-            swept.add(name, size_bytes=size)
+            if swept.left is None:
+                self._try(swept, name, partial(self._directory.remove_entry, name))
+            else:
+                swept.add(name)
         return swept
 
     def _count_records_without_directory(self) -> Swept:
@@ -110,7 +117,7 @@ class Sweep:
     def _sweep_trash(self) -> Swept:
         swept = Swept()
         for entry in self._settled_entries(self._directory.list_trash()):
-            swept.add(entry.name, size_bytes=0 if self._dry_run else self._directory.remove(entry.name))
+            self._try(swept, entry.name, partial(self._directory.remove, entry.name))
         return swept
 
     def _count_foreign_entries(self) -> Swept:
@@ -132,21 +139,39 @@ class Sweep:
             known = self._records.retention.list_archive_files([key for key, _ in page])
             gone = self._records.retention.find_without_record([key for key, _ in page])
             for key, files in page:
-                exports = known.get(key)
-                if key in gone or (exports is not None and exports.is_open):
-                    continue
-                names = {path.rpartition("/")[2] for path in exports.paths} if exports else set()
-                for file in self._settled_entries(files):
-                    if file.name not in names:
-                        size = 0 if self._dry_run else self._directory.remove_archive(key, file.name)
-                        swept.add(f"{key}/{file.name}", size_bytes=size)
+                left = [] if key in gone else self._find_unreferenced(files, known.get(key))
+                if left and not self._dry_run:
+                    self._remove_archives(swept, key, left)
+                else:
+                    for name in left:
+                        swept.add(f"{key}/{name}")
         return swept
+
+    def _find_unreferenced(self, files: Iterable[Entry], exports: ArchiveFiles | None) -> list[str]:
+        if exports is not None and exports.is_open:
+            return []
+        names = {path.rpartition("/")[2] for path in exports.paths} if exports else set()
+        return [file.name for file in self._settled_entries(files) if file.name not in names]
+
+    def _remove_archives(self, swept: Swept, key: UUID, names: Iterable[str]) -> None:
+        """Remove files that no export has now: under the lock that an export takes when it begins."""
+        with self._records.transaction():
+            self._records.lock_generated_project(key)
+            exports = self._records.retention.list_archive_files([key]).get(key)
+            still = set(self._find_unreferenced(self._directory.list_archives(key), exports))
+            for name in names:
+                if name in still:
+                    self._try(swept, f"{key}/{name}", partial(self._directory.remove_archive, key, name))
 
     def _sweep_caches(self) -> Swept:
         swept = Swept()
         unused_since = self._as_of.timestamp() - 86_400 * self._settings.cache_max_age_days
-        for name, size in sweep_caches(self._settings.cache_dir, unused_since=unused_since, dry_run=self._dry_run):
-            swept.add(name, size_bytes=size)
+        found = sweep_caches(self._settings.cache_dir, unused_since=unused_since, dry_run=self._dry_run)
+        try:
+            for name, size in found:
+                swept.add(name, size_bytes=size)
+        except StorageError as error:
+            self.errors["caches"] = str(error)
         return swept
 
     # Runs
@@ -175,11 +200,3 @@ def _pages(items: Iterable[Item]) -> Iterator[list[Item]]:
     found = iter(items)
     while page := list(islice(found, _PAGE)):
         yield page
-
-
-def _tell(progress: Callable[[str], None], kind: str, swept: Swept, *, dry_run: bool) -> None:
-    if swept.count:
-        verb = "Found" if dry_run or swept.left else "Swept"
-        progress(
-            f"{verb} {swept.count} {kind.replace('_', ' ')}{f' and left them: {swept.left}' if swept.left else ''}"
-        )
