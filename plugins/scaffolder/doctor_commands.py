@@ -46,8 +46,8 @@ def doctor(
     # Airflow logs while it is imported, which is not the answer.
     with redirect_stdout(sys.stderr):
         findings = _examine(scope)
-        print_findings = _print_json if as_json else _print_lines
-        remaining = print_findings(findings, lambda text: typer.echo(text, file=answer, nl=False))
+        show = print_json if as_json else print_lines
+        remaining = show(findings, lambda text: typer.echo(text, file=answer, nl=False))
     if remaining:
         raise typer.Exit(1)
 
@@ -64,7 +64,7 @@ def _examine(scope: Scope) -> Iterator[Finding]:
         ).examine()
 
 
-def _print_lines(findings: Iterator[Finding], write: Callable[[str], None]) -> int:
+def print_lines(findings: Iterator[Finding], write: Callable[[str], None]) -> int:
     """Print each finding as it comes. Return how many of them remain."""
     count = repaired = remaining = 0
     for one in findings:
@@ -77,7 +77,7 @@ def _print_lines(findings: Iterator[Finding], write: Callable[[str], None]) -> i
     return remaining
 
 
-def _print_json(findings: Iterator[Finding], write: Callable[[str], None]) -> int:
+def print_json(findings: Iterator[Finding], write: Callable[[str], None]) -> int:
     """Print one document, piece by piece: there may be many findings. Return how many of them remain."""
     remaining = 0
     write('{"findings": [')

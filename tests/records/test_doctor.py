@@ -17,11 +17,13 @@ import pytest
 
 from local_airflow.postgres import EmbeddedPostgres
 from scaffolder.config import Settings
-from scaffolder.doctor import root
+from scaffolder.doctor import checkout, root
+from scaffolder.doctor.disk import digest_file
 from scaffolder.doctor.findings import NOTES, Finding, FindingKind
 from scaffolder.doctor.objects import ObjectStore
 from scaffolder.doctor.service import Doctor, Scope
-from scaffolder.errors import RecordNotFoundError
+from scaffolder.doctor_commands import doctor, print_json, print_lines
+from scaffolder.errors import InvalidParametersError, RecordNotFoundError
 from scaffolder.exports.service import export_generated_project
 from scaffolder.generation.git_remote import GitRemote
 from scaffolder.generation.merge import TreeEdits
@@ -45,6 +47,8 @@ FILES = [
     make_file("empty", ""),
 ]
 STRANGER = "5b0c6c1e-1111-4222-8333-444455556666"
+LIVE_RUN = ("openapi_service", "manual__live")
+TABLES = ("project", "generated_project", "project_commit", "file_change", "agent_call", "repository_export")
 
 
 class LiveRuns:
@@ -74,7 +78,7 @@ class Scene:
         self.failed = self.generate()
         records.mark_failed(self.failed, error="x")
         self.generating = self.generate(run_id="manual__live")
-        self.runs.live.add(("openapi_service", "manual__live"))
+        self.runs.live.add(LIVE_RUN)
         self.age("generated_project", self.generating)
         self.empty = open_project(records).id
         records.mark_ready(self.empty, retention_days=1)
@@ -138,21 +142,69 @@ class Scene:
                 is_link = path.is_symlink()
                 what = path.readlink() if is_link else "" if path.is_dir() else path.read_bytes().hex()
                 disk[str(path)] = f"{path.lstat().st_mode:o} {path.lstat().st_mtime_ns} {what}"
-        tables = ("project", "generated_project", "project_commit", "file_change", "agent_call", "repository_export")
-        rows = [self.connection.execute(f"SELECT t::text FROM {table} t ORDER BY 1").fetchall() for table in tables]
+        rows = [self.connection.execute(f"SELECT t::text FROM {table} t ORDER BY 1").fetchall() for table in TABLES]
         return disk, str(rows)
 
 
+class SavedScene:
+    """A scene that was made once, and is put back for each test."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.state = vars(scene)
+        self.copy = scene.root.with_name("copy")
+        shutil.copytree(scene.root, self.copy, symlinks=True)
+        self.rows: dict[str, list[bytes | memoryview]] = {}
+        for table in TABLES:
+            with scene.connection.cursor().copy(f"COPY {table} TO STDOUT") as rows:
+                self.rows[table] = [bytes(row) for row in rows]
+
+    def put_back(self, records: ProjectRecords, connection: psycopg.Connection[Any]) -> Scene:
+        scene = Scene.__new__(Scene)
+        vars(scene).update(self.state, records=records, connection=connection, runs=LiveRuns())
+        scene.runs.live.add(LIVE_RUN)
+        shutil.rmtree(scene.root)
+        shutil.copytree(self.copy, scene.root, symlinks=True)
+        with connection.transaction():
+            connection.execute("SET LOCAL session_replication_role = replica")
+            for table, rows in self.rows.items():
+                with connection.cursor().copy(f"COPY {table} FROM STDIN") as copy:
+                    for row in rows:
+                        copy.write(row)
+        return scene
+
+
+@pytest.fixture(scope="module")
+def saved() -> list[SavedScene]:
+    return []
+
+
 @pytest.fixture
-def scene(records: ProjectRecords, connection: psycopg.Connection[Any], settings: Settings) -> Scene:
+def new_scene(records: ProjectRecords, connection: psycopg.Connection[Any], settings: Settings) -> Scene:
     return Scene(records, connection, settings)
+
+
+@pytest.fixture
+def scene(
+    records: ProjectRecords,
+    connection: psycopg.Connection[Any],
+    settings: Settings,
+    saved: list[SavedScene],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Scene:
+    if not saved:
+        place = tmp_path_factory.mktemp("scene") / "generated-projects"
+        made = Scene(records, connection, replace(settings, generated_projects_dir=place))
+        saved.append(SavedScene(made))
+        return made
+    return saved[0].put_back(records, connection)
 
 
 def found(findings: list[Finding]) -> list[tuple[str, str]]:
     return [(one.kind.value, one.subject) for one in findings]
 
 
-def test_a_healthy_scene_has_no_findings(scene: Scene) -> None:
+def test_a_healthy_scene_has_no_findings(new_scene: Scene) -> None:
+    scene = new_scene
     statuses = scene.connection.execute("SELECT DISTINCT status FROM generated_project").fetchall()
     assert {status for (status,) in statuses} == set(GeneratedProjectStatus) - {"expired", "pending"}
     before = scene.snapshot()
@@ -160,7 +212,7 @@ def test_a_healthy_scene_has_no_findings(scene: Scene) -> None:
     assert scene.examine(deep=True, remotes=True) == []
     assert scene.examine(deep=True, repair=True) == []
     assert scene.snapshot() == before
-    assert set(scene.runs.asked) == {("openapi_service", "manual__live")}
+    assert set(scene.runs.asked) == {LIVE_RUN}
 
 
 # Every kind of damage
@@ -890,7 +942,7 @@ def test_a_run_that_was_taken_up_again_is_not_failed(scene: Scene) -> None:
 
     def restart(runs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         live = find_live(runs)
-        scene.runs.live.add(("openapi_service", "manual__live"))
+        scene.runs.live.add(LIVE_RUN)
         return live
 
     scene.runs.find_live = restart  # type: ignore[method-assign]
@@ -999,10 +1051,42 @@ def test_the_command_tells_and_ends_with_what_remains(
         ("directory-without-record", True, True),
         ("foreign-entry", False, False),
     ]
-    (scene.root / "notes.txt").unlink()
-    assert json.loads(examine("--json")[1]) == {"findings": [], "remaining": 0}
-    code, _, errors = examine("--all-directories")
-    assert (code, "InvalidParametersError" in errors) == (1, True)
+
+
+def test_all_directories_go_only_with_a_repair() -> None:
+    with pytest.raises(InvalidParametersError, match="accepted is --repair with it"):
+        doctor(all_directories=True)
+
+
+def test_an_answer_without_findings_is_json() -> None:
+    told: list[str] = []
+    assert print_json(iter(()), told.append) == 0
+    assert json.loads("".join(told)) == {"findings": [], "remaining": 0}
+
+
+def test_a_finding_reaches_the_terminal_as_text() -> None:
+    told: list[str] = []
+    finding = Finding(kind=K.FOREIGN_ENTRY, subject="x", detail="\x1b[31m\udcff", is_repairable=False, repaired=False)
+    assert print_lines(iter([finding]), told.append) == 1
+    assert "".join(told).isascii()
+    assert "\x1b" not in "".join(told)
+
+
+def test_files_that_nobody_has_touched_are_read_only_when_asked_to(
+    new_scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def note(name: str, **values: Any) -> str | None:
+        read.append(name)
+        return digest_file(name, **values)
+
+    monkeypatch.setattr(checkout, "digest_file", note)
+    assert new_scene.examine() == []
+    shallow = len(read)
+    assert new_scene.examine(deep=True) == []
+    # The last one may be as old as the index, to the clock's tick.
+    assert (shallow <= 1, len(read) - shallow) == (True, len(FILES) + 1)
 
 
 def test_every_kind_is_documented() -> None:
