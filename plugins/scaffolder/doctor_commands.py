@@ -73,7 +73,11 @@ def print_lines(findings: Iterator[Finding], write: Callable[[str], None]) -> in
         remaining += one.remains
         end = " (repaired)" if one.repaired else ""
         write(make_printable(f"{one.kind}: {one.detail}{end}") + "\n")
-    write(f"{count} findings, {repaired} repaired, {remaining} remain\n" if count else "Nothing is wrong\n")
+    write(
+        f"{count} {'finding' if count == 1 else 'findings'}, {repaired} repaired, {remaining} remain\n"
+        if count
+        else "Nothing is wrong\n"
+    )
     return remaining
 
 

@@ -34,7 +34,7 @@ from scaffolder.retention.removal import remove_generated_project
 from tests.exports import run_git
 from tests.factories import begin_call, make_file, make_run, open_project
 from tests.records.test_cli import run
-from tests.records.test_projects import intend
+from tests.records.test_projects import intend, request
 from tests.servers import GitServer, serve_git
 
 # Byte order and the order of directories differ in these.
@@ -297,7 +297,8 @@ def link_outside(scene: Scene, target: str = "/etc/passwd", path: str = "reposit
 def link_objects_outside(scene: Scene) -> str:
     objects = scene.repository(scene.ready) / ".git" / "objects"
     objects.rename(scene.root.parent / "objects")
-    objects.symlink_to(scene.root.parent / "objects")
+    (scene.root.parent / "nothing").mkdir()
+    objects.symlink_to(scene.root.parent / "nothing")
     return str(objects)
 
 
@@ -305,6 +306,7 @@ def borrow_objects(scene: Scene) -> str:
     alternates = scene.repository(scene.ready) / ".git" / "objects" / "info" / "alternates"
     alternates.parent.mkdir(exist_ok=True)
     alternates.write_text(f"{scene.repository(scene.failed)}/.git/objects\n")
+    lose_commit(scene)  # what git would say of it is not asked for
     return str(alternates)
 
 
@@ -427,9 +429,7 @@ def lose_archive(scene: Scene, what: str = "archive_path") -> str:
 
 
 def name_foreign_archive(scene: Scene) -> str:
-    scene.archive(scene.ready, format="tar.gz")
     scene.write("UPDATE repository_export SET archive_path = '/etc/passwd' WHERE id = %s", scene.export.id)
-    os.utime(str(scene.export.archive_path))  # young, so no finding of its own
     return str(scene.export.id)
 
 
@@ -463,6 +463,12 @@ def leave_directory_among_archives(scene: Scene) -> str:
 def end_run(scene: Scene) -> str:
     scene.runs.live.clear()
     return str(scene.generating)
+
+
+def end_requested_run(scene: Scene) -> str:
+    requested = request(scene.records, run_id="api__gone")
+    scene.age("generated_project", requested.generated_project_id)
+    return str(requested.generated_project_id)
 
 
 def end_export_run(scene: Scene) -> str:
@@ -587,6 +593,7 @@ DAMAGES = [
     Damage(kind=K.ARCHIVE_UNREFERENCED, plant=leave_archive, words="no export", is_mended=True),
     Damage(kind=K.ARCHIVE_UNREFERENCED, plant=leave_directory_among_archives, words="is left alone", is_mended=False),
     Damage(kind=K.RUN_GONE, plant=end_run, words="run 'manual__live' of DAG 'openapi_service'", is_mended=True),
+    Damage(kind=K.RUN_GONE, plant=end_requested_run, words="is 'pending'", is_mended=True),
     Damage(kind=K.RUN_GONE, plant=end_export_run, words="run 'manual__gone' of DAG", is_mended=True),
     Damage(kind=K.ANSWERS_LEFT, plant=keep_answer, words="1 of its agent calls", is_mended=True),
     Damage(kind=K.ANSWERS_LEFT, plant=keep_job, words="1 of its agent calls", is_mended=True),
@@ -883,13 +890,36 @@ def test_nothing_that_was_planted_in_a_repository_runs(scene: Scene, tmp_path: P
     assert run_git(repository / ".git", "rev-parse", "refs/heads/main").strip() == scene.head(scene.ready)
 
 
+def test_a_configuration_hides_no_damage(scene: Scene) -> None:
+    """Asked there, git would not go beyond it."""
+    with (scene.repository(scene.ready) / ".git" / "config").open("a") as config:
+        config.write("[core]\n\trepositoryFormatVersion = 1\n[extensions]\n\tunknown = true\n")
+    assert scene.examine() == []
+    lose_commit(scene)
+    assert [one.kind for one in scene.examine()] == [K.COMMIT_MISSING]
+
+
 def test_a_replacement_hides_no_damage(scene: Scene) -> None:
-    """Nor does a graft."""
     repository = scene.repository(scene.ready) / ".git"
     good, bad = find_object(scene, "README.md"), find_object(scene, "empty")
     run_git(repository, "update-ref", f"refs/replace/{good}", bad)
     lose_objects(scene, good)
     assert [one.kind for one in scene.examine()] == [K.OBJECTS_DAMAGED]
+
+
+def test_archives_stay_where_the_directory_has_moved(scene: Scene) -> None:
+    """Their records name the place before."""
+    for path in (scene.directory(scene.ready) / "archives").iterdir():
+        os.utime(path, (1, 1))
+    scene.write(
+        "UPDATE repository_export SET archive_path = replace(archive_path, %s, '/srv'), "
+        "result = replace(result::text, %s, '/srv')::json",
+        str(scene.root),
+        str(scene.root),
+    )
+    before = scene.snapshot()
+    assert [one.kind for one in scene.examine(repair=True)] == [K.ARCHIVE_MISSING] * 3
+    assert scene.snapshot() == before
 
 
 def test_an_edit_is_never_overwritten(scene: Scene) -> None:

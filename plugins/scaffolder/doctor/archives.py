@@ -87,9 +87,9 @@ class ArchiveComparison:
     def _is_unreferenced(self, found: DiskEntry, exports: list[RecordedArchive]) -> bool:
         if time.time() - found.status.st_mtime < self._settled_after_seconds:
             return False
-        path = str(self._directory / found.path)
         for export in exports:
-            if any(path == named for named, _, _ in _list_expected(export)):
+            # By its name: where the directory has moved, records still name the place before.
+            if any(found.path == Path(named).name for named, _, _ in _list_expected(export)):
                 return False
             # One that is under way has its names on its record at the end.
             stem = f"{self._record.name}-{export.commit[:_COMMIT_CHARACTERS]}."
