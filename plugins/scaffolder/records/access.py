@@ -20,6 +20,7 @@ from scaffolder.errors import (
     SchemaVersionError,
     StatusTransitionError,
 )
+from scaffolder.records.doctor_models import ExaminedProject, KnownStatus, OpenExport, RecordedArchive
 from scaffolder.records.models import (
     AgentCall,
     AgentCallStatus,
@@ -47,6 +48,14 @@ _ENUMS: dict[type, dict[str, type]] = {
     AgentCall: {"status": AgentCallStatus},
     AgentCircuit: {"state": CircuitState},
     RepositoryExport: {"status": ExportStatus},
+    ExaminedProject: {
+        "status": GeneratedProjectStatus,
+        "export_status": ExportStatus,
+        "newest_export_status": ExportStatus,
+    },
+    KnownStatus: {"status": GeneratedProjectStatus},
+    RecordedArchive: {"status": ExportStatus},
+    OpenExport: {"status": ExportStatus},
 }
 
 

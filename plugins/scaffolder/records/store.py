@@ -14,6 +14,7 @@ from scaffolder.errors import RecordNotFoundError, StatusTransitionError
 from scaffolder.records import project_statements, statements
 from scaffolder.records.access import RecordsAccess, as_json, as_text, translated_errors
 from scaffolder.records.agent_calls import AgentCallRecords
+from scaffolder.records.doctor import DoctorRecords
 from scaffolder.records.endpoints import EndpointRecords
 from scaffolder.records.exports import ExportRecords
 from scaffolder.records.listing import RecordListing
@@ -85,6 +86,11 @@ class ProjectRecords(RecordsAccess):
     def retention(self) -> RetentionRecords:
         """What is old and how it goes, over the same connection."""
         return RetentionRecords(self._connection)
+
+    @cached_property
+    def doctor(self) -> DoctorRecords:
+        """What is compared with disk and remotes, over the same connection."""
+        return DoctorRecords(self._connection)
 
     def set_actor(self, username: str | None) -> None:
         """Name who causes the events that this connection writes from here on."""

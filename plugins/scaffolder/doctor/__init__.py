@@ -1,0 +1,1 @@
+"""Compares records, disk and remotes, explains what differs, and repairs what is safe to repair."""
