@@ -89,17 +89,17 @@ class Sweep:
 
     def _sweep_directories(self) -> Swept:
         swept = Swept()
-        orphans = []
+        orphans: list[str] = []
+        known = 0
         settled = (one for one in self._settled_entries(self._directory.list_entries()) if one.id and one.is_directory)
         for page in _pages(settled):
             missing = self._records.retention.find_without_record([one.id for one in page if one.id])
             orphans += [one.name for one in page if one.id in missing]
+            known += len(page) - len(missing)
         limit = self._settings.sweep_max_directories
-        if len(orphans) > limit:
-            swept.left = (
-                f"they are more than {limit} (SCAFFOLDER_SWEEP_MAX_DIRECTORIES): the records may be those of another "
-                "place; `scaffolder doctor` tells"
-            )
+        if len(orphans) > limit or (orphans and not known):
+            what = f"they are more than {limit} (SCAFFOLDER_SWEEP_MAX_DIRECTORIES)" if known else "none has a record"
+            swept.left = f"{what}: the records may be those of another place; `scaffolder doctor` tells"
         for name in orphans:
             if swept.left is None:
                 self._try(swept, name, partial(self._directory.remove_entry, name))
