@@ -42,7 +42,7 @@ class ProjectExamination:
         again, and nothing is said of one that changes each time.
         """
         for _ in range(_TRIES):
-            differences = [*compare_counts(record, records=self._records, settings=self._settings), *self._look(record)]
+            differences = [*compare_counts(record, records=self._records), *self._look(record)]
             if not differences:
                 return []
             newest = self._records.doctor.find_examined(record.id, grace_seconds=self._grace_seconds)

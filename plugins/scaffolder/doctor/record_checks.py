@@ -20,7 +20,7 @@ from scaffolder.retention.runs import Runs
 UNDER_WAY: Final = frozenset({GeneratedProjectStatus.PENDING, GeneratedProjectStatus.GENERATING})
 
 
-def compare_counts(record: ExaminedProject, *, records: ProjectRecords, settings: Settings) -> Iterator[Difference]:
+def compare_counts(record: ExaminedProject, *, records: ProjectRecords) -> Iterator[Difference]:
     """Yield what the record of one generated project says of its rows that they don't."""
     totals = [
         ("export_count", record.export_count, record.counted_exports),
@@ -47,13 +47,16 @@ def compare_counts(record: ExaminedProject, *, records: ProjectRecords, settings
             "or job still; --repair drops both",
             repair=lambda: records.doctor.forget_answers(record.id),
         )
-    if record.status is GeneratedProjectStatus.EXPIRED:
-        yield Difference(
-            kind=FindingKind.REMOVAL_UNFINISHED,
-            subject=str(record.id),
-            detail=f"{describe(record)} is 'expired': its removal has begun and not ended; --repair ends it",
-            repair=lambda: remove_generated_project(records, record.id, settings=settings),
-        )
+
+
+def explain_unfinished(record: ExaminedProject, *, records: ProjectRecords, settings: Settings) -> Difference:
+    """Return that a removal has not ended."""
+    return Difference(
+        kind=FindingKind.REMOVAL_UNFINISHED,
+        subject=str(record.id),
+        detail=f"{describe(record)} is 'expired': its removal has begun and not ended; --repair ends it",
+        repair=lambda: remove_generated_project(records, record.id, settings=settings),
+    )
 
 
 def compare_runs(

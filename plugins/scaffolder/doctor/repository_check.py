@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -167,7 +168,8 @@ class RepositoryComparison:
     def _compare_files(self) -> Iterator[Difference]:
         shown: list[str] = []
         count = 0
-        with self._store.reading() as blobs:
+        with ExitStack() as stack:
+            blobs = stack.enter_context(self._store.reading()) if self._deep else None
             rows = self._records.iterate_files(self._record.id)
             for row, entry in merge_by_path(rows, self._store.iterate_tree(self._head)):
                 reason = self._find_file_difference(row, entry, blobs)
@@ -181,7 +183,9 @@ class RepositoryComparison:
                 "commit is what exports hold; restore the records from a backup or generate it again",
             )
 
-    def _find_file_difference(self, row: RecordedFile | None, entry: TreeFile | None, blobs: BlobReader) -> str | None:
+    def _find_file_difference(
+        self, row: RecordedFile | None, entry: TreeFile | None, blobs: BlobReader | None
+    ) -> str | None:
         if entry is None:
             return f"{row.path!r} is not in the commit" if row is not None else None
         if row is None:
@@ -190,7 +194,7 @@ class RepositoryComparison:
             return f"{row.path!r} has mode {row.mode:o} in the records and {entry.mode:o} in the commit"
         if row.size_bytes != entry.size_bytes:
             return f"{row.path!r} has {row.size_bytes} bytes in the records and {entry.size_bytes} in the commit"
-        if self._deep and (digest := blobs.digest(entry.blob)) != row.sha256:
+        if blobs is not None and (digest := blobs.digest(entry.blob)) != row.sha256:
             return f"{row.path!r} has SHA-256 {row.sha256!r} in the records and {digest!r} in the commit"
         return None
 

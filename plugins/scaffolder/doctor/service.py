@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,10 +12,12 @@ from scaffolder.config import Settings
 from scaffolder.doctor.findings import Difference, Finding
 from scaffolder.doctor.objects import make_bare_repository
 from scaffolder.doctor.project_check import ProjectExamination
-from scaffolder.doctor.record_checks import compare_export_runs, compare_runs, explain_miscounted
+from scaffolder.doctor.record_checks import compare_export_runs, compare_runs, explain_miscounted, explain_unfinished
 from scaffolder.doctor.remotes import TARGETS, Connect, RemoteExamination
 from scaffolder.doctor.root import RootExamination
 from scaffolder.errors import RecordsUnavailableError, ScaffolderError
+from scaffolder.records.doctor_models import ExaminedProject
+from scaffolder.records.models import GeneratedProjectStatus
 from scaffolder.records.store import ProjectRecords
 from scaffolder.retention.runs import Runs
 
@@ -101,6 +103,7 @@ class Doctor:
             grace_seconds=_GRACE_SECONDS,
         )
         count = 0
+        expired: list[ExaminedProject] = []
         after: UUID | None = None
         while page := self._records.doctor.list_examined(
             after=after, project=self._scope.project, grace_seconds=_GRACE_SECONDS, limit=_PAGE
@@ -110,7 +113,19 @@ class Doctor:
                 yield from examination.compare(record)
                 count += 1
                 self._progress("generated projects", count)
+            expired += [one for one in page if one.status is GeneratedProjectStatus.EXPIRED]
             after = page[-1].id
+            if len(expired) > _PAGE:
+                yield from self._compare_removals(expired)
+                expired.clear()
+        yield from self._compare_removals(expired)
+
+    def _compare_removals(self, expired: Sequence[ExaminedProject]) -> Iterator[Difference]:
+        """Yield the removals that have not ended. A removal takes a moment: most that were under way are over now."""
+        for one in expired:
+            newest = self._records.doctor.find_examined(one.id, grace_seconds=_GRACE_SECONDS)
+            if newest is not None and newest.status is GeneratedProjectStatus.EXPIRED:
+                yield explain_unfinished(newest, records=self._records, settings=self._settings)
 
     def _compare_project_counts(self) -> Iterator[Difference]:
         after = ""
