@@ -67,20 +67,30 @@ DROP TRIGGER count_deleted ON generated_project;
 DROP TRIGGER count_removed ON generated_project;
 CREATE FUNCTION recount_generated_projects() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+DECLARE
+    keys bigint[];
+    differences bigint[];
     IF TG_OP = 'UPDATE' THEN
-        IF NOT EXISTS (
-            SELECT FROM after JOIN before USING (id) WHERE (after.status = 'deleted') <> (before.status = 'deleted')
-        ) THEN
+        -- Added up and not joined: nothing is known of how many there are, and a nested loop would be chosen.
+        SELECT array_agg(project_id ORDER BY project_id), array_agg(difference ORDER BY project_id)
+        INTO keys, differences
+        FROM (
+            SELECT project_id, sum(living) AS difference
+            FROM (
+                SELECT project_id, (status <> 'deleted')::int AS living FROM after
+                UNION ALL
+                SELECT project_id, -(status <> 'deleted')::int FROM before
+            ) moved
+            GROUP BY project_id
+        ) n
+        WHERE difference <> 0;
+        IF keys IS NULL THEN
             RETURN NULL;
         END IF;
-        PERFORM FROM project WHERE id IN (SELECT project_id FROM before) ORDER BY id FOR NO KEY UPDATE;
+        PERFORM FROM project WHERE id = ANY(keys) ORDER BY id FOR NO KEY UPDATE;
         UPDATE project p SET generated_count = p.generated_count + n.difference
-        FROM (
-            SELECT after.project_id, sum((after.status <> 'deleted')::int - (before.status <> 'deleted')::int)
-                AS difference
-            FROM after JOIN before USING (id) GROUP BY after.project_id
-        ) n
-        WHERE p.id = n.project_id AND n.difference <> 0;
+        FROM unnest(keys, differences) AS n (id, difference)
+        WHERE p.id = n.id;
     ELSE
         PERFORM FROM project WHERE id IN (SELECT project_id FROM before) ORDER BY id FOR NO KEY UPDATE;
         UPDATE project p SET generated_count = p.generated_count - n.gone
