@@ -230,12 +230,14 @@ class RetentionRecords(RecordsAccess):
 
         Return how many were ``expired`` until now. In statements of bounded size; done again, it goes on.
         """
-        values = {"ids": list(ids)}
-        self._repeat(statements.DELETE_FILE_CHANGES, values)
-        with self.transaction():
-            self._execute(statements.DELETE_COMMITS, values)
-            self._execute(statements.FORGET_ANSWERS, values)
-            return self._execute(statements.MARK_DELETED, values)
+        values = {"ids": list(ids), "limit": _ROWS}
+        while True:
+            with self.transaction():
+                if self._execute(statements.DELETE_FILE_CHANGES, values) == _ROWS:
+                    continue
+                self._execute(statements.DELETE_COMMITS, values)
+                self._execute(statements.FORGET_ANSWERS, values)
+                return self._execute(statements.MARK_DELETED, values)
 
     def list_removed(self, run: str, *, limit: int) -> list[OldProject]:
         """Return what a run has removed, oldest first, its killed tries included."""

@@ -93,10 +93,13 @@ class ProjectsDirectory:
 
         Raises StorageError.
         """
+        with self._saying(name):
+            if not _is_there(_check(name), directory=self._descriptor):
+                return None
         aside = f"{name}-{uuid4().hex}"
         with self._open_trash() as trash, self._saying(name):
             try:
-                os.rename(_check(name), aside, src_dir_fd=self._descriptor, dst_dir_fd=trash)
+                os.rename(name, aside, src_dir_fd=self._descriptor, dst_dir_fd=trash)
             except FileNotFoundError:
                 return None
         return aside

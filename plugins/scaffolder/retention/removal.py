@@ -47,22 +47,25 @@ def remove_expired(
 ) -> Removed:
     """Remove what is ``expired``, directories first, `threads` of them at a time; also what is left in the trash."""
     errors: dict[UUID, str] = {}
-    disk_bytes = 0
     left = _list_left(directory, ids)
+    # Each thread takes the next one: a task for each would cost more than many a directory.
+    waiting = iter(ids)
 
     def remove(key: UUID) -> int:
         aside = directory.set_aside(str(key))
         return sum(directory.remove(name) for name in (*left.get(key, ()), *([aside] if aside else ())))
 
-    def attempt(key: UUID) -> int:
-        try:
-            return remove(key)
-        except StorageError as error:
-            errors[key] = str(error)
-            return 0
+    def work(_: int) -> int:
+        size = 0
+        for key in waiting:
+            try:
+                size += remove(key)
+            except StorageError as error:
+                errors[key] = str(error)
+        return size
 
     with ThreadPoolExecutor(threads) as pool:
-        disk_bytes = sum(pool.map(attempt, ids))
+        disk_bytes = sum(pool.map(work, range(threads)))
     count = records.retention.delete([key for key in ids if key not in errors])
     return Removed(count=count, disk_bytes=disk_bytes, errors=errors)
 
