@@ -56,7 +56,8 @@ CREATE INDEX generated_project_ended_idx ON generated_project (ended_at, id) WHE
 CREATE INDEX generated_project_under_way_idx ON generated_project (id) WHERE status IN ('pending', 'generating');
 CREATE INDEX generated_project_expired_idx ON generated_project (id) WHERE status = 'expired';
 CREATE INDEX generated_project_deleted_idx ON generated_project (updated_at, id) WHERE status = 'deleted';
-CREATE INDEX generated_project_removal_idx ON generated_project (removal_run, id) WHERE removal_run IS NOT NULL;
+CREATE INDEX generated_project_removal_idx ON generated_project (removal_run, id)
+    WHERE status = 'deleted' AND removal_run IS NOT NULL;
 CREATE INDEX repository_export_open_idx ON repository_export (id) WHERE status IN ('pending', 'exporting');
 CREATE INDEX event_age_idx ON event USING brin ("at");
 """
@@ -66,10 +67,10 @@ COUNTS = """
 DROP TRIGGER count_deleted ON generated_project;
 DROP TRIGGER count_removed ON generated_project;
 CREATE FUNCTION recount_generated_projects() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
 DECLARE
     keys bigint[];
     differences bigint[];
+BEGIN
     IF TG_OP = 'UPDATE' THEN
         -- Added up and not joined: nothing is known of how many there are, and a nested loop would be chosen.
         SELECT array_agg(project_id ORDER BY project_id), array_agg(difference ORDER BY project_id)
