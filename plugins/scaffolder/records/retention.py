@@ -44,10 +44,10 @@ class RetentionRules:
 
     rules: Sequence[RetentionRule]
 
-    @property
-    def least_days(self) -> int:
-        """The fewest days that any rule keeps something."""
-        return min((rule.days for rule in self.rules if rule.days is not None and rule.days >= 0), default=0)
+    def get_least_days(self, status: str) -> int | None:
+        """Return the fewest days that any rule keeps something of a status; None where it is kept for ever."""
+        days = (rule.days for rule in self.rules if rule.status in (None, status) and rule.days is not None)
+        return min((one for one in days if one >= 0), default=None)
 
     def to_columns(self) -> dict[str, Any]:
         """Return the rules as the statements take them, column by column."""
@@ -316,7 +316,8 @@ class RetentionRecords(RecordsAccess):
 
     @staticmethod
     def _describe(rules: RetentionRules, as_of: datetime, project: str | None) -> dict[str, Any]:
-        return rules.to_columns() | {"as_of": as_of, "project": project, "least_days": rules.least_days}
+        least = {f"least_{status}_days": rules.get_least_days(status) for status in ("ready", "failed")}
+        return rules.to_columns() | {"as_of": as_of, "project": project} | least
 
 
 def _to_like(pattern: str) -> str:

@@ -61,24 +61,29 @@ _PLAIN: Final = """
 
 SELECT_NOW: Final[LiteralString] = "SELECT now() AS now"
 
+# Each status by itself: what fails may go much earlier than what is ready, and no row is read for nothing.
+_OLD_READY: Final = f"""{_OLD}
+    AND g.status = 'ready' AND g.ended_at <= %(as_of)s - make_interval(days => %(least_ready_days)s)
+    AND (%(project)s::text IS NULL OR p.slug = %(project)s)
+"""
+
+_OLD_FAILED: Final = f"""{_OLD}
+    AND g.status = 'failed' AND g.ended_at <= %(as_of)s - make_interval(days => %(least_failed_days)s)
+    AND (%(project)s::text IS NULL OR p.slug = %(project)s)
+"""
+
+_PAGE: Final = "AND (g.ended_at, g.id) > (%(after_at)s, %(after_id)s) ORDER BY g.ended_at, g.id LIMIT %(limit)s"
+
 SELECT_OLD: Final[LiteralString] = f"""
 SELECT id, project, name, workflow, dag_id, run_id, status, ended_at, file_count, size_bytes, reason, kept
-FROM ({_OLD}
-    AND g.ended_at <= %(as_of)s - make_interval(days => %(least_days)s)
-    AND (%(project)s::text IS NULL OR p.slug = %(project)s)
-    AND (g.ended_at, g.id) > (%(after_at)s, %(after_id)s)
-    ORDER BY g.ended_at, g.id
-    LIMIT %(limit)s
-) old
+FROM (({_OLD_READY} {_PAGE}) UNION ALL ({_OLD_FAILED} {_PAGE})) old
 ORDER BY ended_at, id
+LIMIT %(limit)s
 """
 
 COUNT_OLD: Final[LiteralString] = f"""
 SELECT count(*) AS projects, extract(epoch FROM %(as_of)s - min(ended_at))::float8 AS oldest_seconds
-FROM ({_OLD}
-    AND g.ended_at <= %(as_of)s - make_interval(days => %(least_days)s)
-    AND (%(project)s::text IS NULL OR p.slug = %(project)s)
-) old
+FROM (({_OLD_READY}) UNION ALL ({_OLD_FAILED})) old
 WHERE kept IS NULL
 """
 

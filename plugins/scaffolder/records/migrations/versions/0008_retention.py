@@ -52,7 +52,8 @@ CREATE TRIGGER set_ended_at BEFORE UPDATE OF status ON generated_project
     EXECUTE FUNCTION set_ended_at();
 
 DROP INDEX generated_project_due_idx;
-CREATE INDEX generated_project_ended_idx ON generated_project (ended_at, id) WHERE status IN ('ready', 'failed');
+CREATE INDEX generated_project_ended_idx ON generated_project (status, ended_at, id)
+    WHERE status IN ('ready', 'failed');
 CREATE INDEX generated_project_under_way_idx ON generated_project (id) WHERE status IN ('pending', 'generating');
 CREATE INDEX generated_project_expired_idx ON generated_project (id) WHERE status = 'expired';
 CREATE INDEX generated_project_deleted_idx ON generated_project (updated_at, id) WHERE status = 'deleted';
