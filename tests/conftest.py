@@ -83,6 +83,7 @@ def records_database(postgres: EmbeddedPostgres, migrated_database: str) -> str:
     """The name of the migrated database, emptied for this test."""
     with psycopg.connect(postgres.url(migrated_database), autocommit=True) as connection:
         connection.execute("TRUNCATE project, agent_description, event, host_pace, notification_channel CASCADE")
+        connection.execute("UPDATE installation SET has_directory = false")
     return migrated_database
 
 
@@ -102,6 +103,7 @@ def records(connection: psycopg.Connection[Any]) -> ProjectRecords:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings with a projects directory of this test's own."""
+    (tmp_path / "generated-projects").mkdir()
     return replace(
         Settings(),
         generated_projects_dir=tmp_path / "generated-projects",

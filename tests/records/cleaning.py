@@ -49,6 +49,7 @@ def make_scene(url: str, settings: Settings) -> dict[str, UUID]:
     settings.generated_projects_dir.mkdir(parents=True)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"TRUNCATE {TABLES} CASCADE")
+        connection.execute("UPDATE installation SET has_directory = false")
         records = ProjectRecords(connection)
         rules = load_rules(settings)
         keys: dict[str, UUID] = {}

@@ -519,7 +519,7 @@ def test_removal_leaves_the_record_and_its_exports(records: ProjectRecords, sett
     # What it has cost counts on; what was said is gone.
     [kept] = records.agent_calls.list(key)
     assert (kept.input_tokens, kept.output_tokens, kept.response) == (7, 5, None)
-    assert list(directory.parent.glob("**/*")) == [directory.parent / ".trash"]
+    assert sorted(directory.parent.glob("**/*")) == [directory.parent / ".scaffolder", directory.parent / ".trash"]
     assert [
         event.detail["to"]
         for event in records.list_events(key)
@@ -545,7 +545,7 @@ def test_many_who_remove_the_same_remove_it_once(
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(remove, range(4)))
         assert records.get_generated_project(key).status is GeneratedProjectStatus.DELETED
-        assert list(directory.parent.glob("**/*")) == [directory.parent / ".trash"]
+        assert sorted(directory.parent.glob("**/*")) == [directory.parent / ".scaffolder", directory.parent / ".trash"]
 
 
 def test_what_jsonb_does_not_take_hinders_no_change(records: ProjectRecords) -> None:

@@ -37,13 +37,15 @@ from scaffolder.errors import (
 )
 from scaffolder.generation.merge import TreeEdits
 from scaffolder.generation.step_commit import commit_step, get_project_directory
+from scaffolder.operators.run import get_generated_project_id
 from scaffolder.records import schema
 from scaffolder.records.models import ExportStatus, GeneratedProjectStatus
 from scaffolder.records.store import ProjectRecords
 from scaffolder.retention.cleanup import CleanUp, CleanUpRequest, check_request
+from scaffolder.retention.directory import ProjectsDirectory
 from scaffolder.retention.removal import remove_generated_project
 from scaffolder.retention.report import Report
-from scaffolder.retention.rules import load_rules
+from scaffolder.retention.rules import find_rules, load_rules
 from scaffolder.retention.sweep import ABANDONED
 from tests.conftest import CHECKOUT
 from tests.factories import begin_call, make_file, make_run, open_project
@@ -320,6 +322,8 @@ def test_a_number_that_is_none_deletes_nothing(place: Place, name: str, value: A
         '[{"project": ""}]',
         '[{"project": "a b", "days": 1}]',
         '[{"status": "deleted", "days": 1}]',
+        '[{"workflow": "demo", "keep_newest": 1}]',
+        '[{"status": "ready", "keep_newest": 1}]',
         '[{"retention": 1}]',
         "[3]",
         "[" * 10_000,
@@ -457,6 +461,7 @@ def test_a_clean_up_that_is_killed_at_any_step_is_finished_by_the_next(
         "exported": "ready",
     }
     assert {path.partition("/")[0] for path in untouched["disk"]} == {
+        ".scaffolder",
         ".trash",
         "held",
         "young",
@@ -557,6 +562,65 @@ def test_a_clean_up_races(
     assert records.projects.get("default").generated_count == 0
 
 
+def test_what_somebody_works_on_is_judged_again_before_it_goes(
+    place: Place, postgres: EmbeddedPostgres, records_database: str
+) -> None:
+    """A row that was locked is claimed at the end; by then its run may be live."""
+    live, held, due = (place.make(days=40, status="failed") for _ in range(3))
+    run = place.records.get_generated_project(live)
+    with psycopg.connect(postgres.url(records_database)) as other:
+        other.execute("SELECT FROM generated_project WHERE id = ANY(%s) FOR UPDATE", ([live, held],))
+        asked = place.runs.find_live
+
+        def find_live(runs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+            if place.runs.asked:
+                ProjectRecords(other).hold(held, reason="x", username="olga", until=None)
+                other.commit()
+                place.runs.live = {(run.dag_id, run.run_id)}
+            return asked(runs)
+
+        place.runs.find_live = find_live  # type: ignore[method-assign]
+        report = place.clean_up()
+    assert place.gone([live, held, due]) == {due}
+    assert {one["id"]: one["why"] for one in report.kept.entries} == {
+        str(live): "its run is live",
+        str(held): "somebody was at work on it",
+    }
+
+
+def test_an_export_at_work_and_the_sweep_wait_for_each_other(
+    place: Place, postgres: EmbeddedPostgres, records_database: str
+) -> None:
+    """Exports are locked before their generated project, by both."""
+    for _ in range(examples(20)):
+        key = place.make(status="generating", days=0, written=False)
+        export = place.export(key, status="exporting")
+        place.age(key, days=2)
+        [record] = [
+            one
+            for one in place.records.retention.list_under_way(
+                as_of=place.records.retention.read_clock(), grace_seconds=60
+            )
+            if one.id == key
+        ]
+        barrier = threading.Barrier(2)
+
+        def note(key: UUID = key, export: UUID = export, barrier: threading.Barrier = barrier) -> None:
+            with psycopg.connect(postgres.url(records_database), autocommit=True) as connection:
+                barrier.wait()
+                ProjectRecords(connection).exports.note(export, remote_name="x")
+
+        with ThreadPoolExecutor(1) as pool:
+            noting = pool.submit(note)
+            barrier.wait()
+            with place.records.transaction():
+                assert place.records.retention.lock_under_way(record)
+                time.sleep(0.01)
+                place.records.mark_failed(key, error="x", rules=None)
+            noting.result()
+        place.connection.execute("TRUNCATE generated_project CASCADE")
+
+
 def test_several_share_the_work(place: Place, postgres: EmbeddedPostgres, records_database: str) -> None:
     keys = place.make_many(60, days=40)
 
@@ -587,7 +651,6 @@ def test_postgres_may_be_restarted_meanwhile(tmp_path_factory: pytest.TempPathFa
     try:
         server.create_database("restarted")
         schema.migrate(make_url(server.url("restarted", driver="psycopg")))
-        settings.generated_projects_dir.mkdir(parents=True)
         with psycopg.connect(server.url("restarted"), autocommit=True) as connection:
             place = Place(ProjectRecords(connection), connection, settings)
             keys = place.make_many(6, days=40)
@@ -658,6 +721,7 @@ def test_a_trash_that_is_a_link_is_refused(place: Place, tmp_path: Path) -> None
         place.clean_up()
     assert sorted(outside.rglob("*")) == before
     assert place.directory(key).exists()
+    assert place.status(key) == "ready"
 
 
 def test_a_directory_that_is_swapped_for_a_link_meanwhile_leads_nowhere(place: Place, tmp_path: Path) -> None:
@@ -692,8 +756,77 @@ def test_a_directory_that_is_swapped_for_a_link_meanwhile_leads_nowhere(place: P
     assert sorted(outside.rglob("*")) == before
     # What a swap has kept from being removed goes once nobody swaps.
     place.clean_up(settings=replace(place.settings, sweep_grace_hours=0))
-    assert list(root.iterdir()) == [root / ".trash"]
+    assert sorted(root.iterdir()) == [root / ".scaffolder", root / ".trash"]
     assert list((root / ".trash").iterdir()) == []
+
+
+def test_a_volume_that_is_not_mounted_deletes_nothing(place: Place) -> None:
+    """It leaves an empty directory where it was; another one may be mounted there."""
+    root = place.settings.generated_projects_dir
+    due, young = place.make(days=40), place.make(days=1)
+    volume = root.with_name("volume")
+    root.rename(volume)
+    root.mkdir()
+    with pytest.raises(StorageError, match="holds none of the generated projects that the records know"):
+        place.clean_up()
+    root.rmdir()
+    volume.rename(root)
+    place.clean_up(dry_run=True)
+    assert not (root / ".scaffolder").exists()
+    place.clean_up(retention_days=50)
+    assert (root / ".scaffolder").read_text().strip() == str(place.records.retention.read_installation().id)
+    root.rename(volume)
+    root.mkdir()
+    (root / str(young)).mkdir()
+    for _ in range(2):
+        with pytest.raises(StorageError, match=r"has no file '\.scaffolder'.*is mounted"):
+            place.clean_up()
+        with pytest.raises(StorageError, match=r"has no file '\.scaffolder'"):
+            remove_generated_project(place.records, young, settings=place.settings)
+    (root / ".scaffolder").write_text(f"{uuid4()}\n")
+    with pytest.raises(StorageError, match="belongs to other records"):
+        place.clean_up()
+    assert [place.status(key) for key in (due, young)] == ["ready", "ready"]
+    shutil.rmtree(root)
+    volume.rename(root)
+    place.clean_up()
+    assert place.gone([due, young]) == {due}
+
+
+def test_a_disk_that_takes_nothing_expires_nothing(place: Place) -> None:
+    key = place.make(days=40)
+    (place.settings.generated_projects_dir / ".trash").write_text("in the way")
+    with pytest.raises(StorageError, match="cannot be removed"):
+        place.clean_up()
+    with pytest.raises(StorageError, match="cannot be removed"):
+        remove_generated_project(place.records, key, settings=place.settings)
+    assert place.status(key) == "ready"
+
+
+def test_what_is_mounted_below_is_not_gone_through(place: Place, tmp_path: Path) -> None:
+    outside = _make_outside(tmp_path)
+    key, free = place.make(days=40), place.make(days=40)
+    below = place.directory(key) / "repository" / "a mount"
+    below.mkdir()
+    if subprocess.run(["mount", "--bind", str(outside), str(below)], capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        report = place.clean_up()
+    finally:
+        subprocess.run(["umount", str(below)], check=True)
+    assert (outside / "precious").read_text() == "x"
+    assert list(report.errors) == [str(key)]
+    assert "something is mounted at" in report.errors[str(key)]
+    assert (place.status(free), report.due_left) == ("deleted", 1)
+    place.clean_up(run="cleanup/two")
+    assert place.gone([key]) == {key}
+
+
+def test_names_of_any_bytes_are_reported(place: Place) -> None:
+    (place.settings.generated_projects_dir / os.fsdecode(b"\xff\xfe\n")).mkdir()
+    report = place.clean_up().to_json()
+    assert report["swept"]["foreign_entries"]["entries"] == ["\\xff\\xfe\\x0a"]
+    json.dumps(report, ensure_ascii=False).encode()
 
 
 # The sweep
@@ -735,7 +868,9 @@ def test_what_is_left_over_is_swept_after_its_time_of_grace(place: Place) -> Non
     assert swept["archives"].entries == [f"{ready}/removed.zip"]
     assert swept["records_without_directory"].entries == [str(gone)]
     assert sorted(path.name for path in archives.iterdir()) == ["kept.zip", "kept.zip.manifest.json"]
-    assert sorted(path.name for path in root.iterdir()) == sorted([".trash", "README", "not-an-id", str(ready)])
+    assert sorted(path.name for path in root.iterdir()) == sorted(
+        [".scaffolder", ".trash", "README", "not-an-id", str(ready)]
+    )
     assert list((root / ".trash").iterdir()) == []
 
 
@@ -744,18 +879,80 @@ def test_the_records_of_another_place_delete_nothing(place: Place) -> None:
     settings = replace(place.settings, sweep_grace_hours=0)
     (root / str(uuid4())).mkdir()
     swept = place.clean_up(settings=settings).swept["directories_without_record"]
-    assert (swept.count, (swept.left or "").partition(":")[0]) == (1, "none has a record")
-    known = place.make(days=1)
-    for _ in range(100):
+    assert (swept.count, (swept.left or "").partition(":")[0]) == (1, "1 are more than the 0 that have a record")
+    known = [place.make(days=1, files=1) for _ in range(2)]
+    (root / str(uuid4())).mkdir()
+    assert (
+        place.clean_up(settings=replace(settings, sweep_grace_hours=24)).swept["directories_without_record"].count == 0
+    )
+    assert place.clean_up(settings=settings).swept["directories_without_record"].left is None
+    for key in [uuid4() for _ in range(99)]:
+        (root / str(key)).mkdir()
+        known.append(place.make(days=1, written=False))
+        place.directory(known[-1]).mkdir()
+    for _ in range(2):
         (root / str(uuid4())).mkdir()
     swept = place.clean_up(settings=settings).swept["directories_without_record"]
-    assert (swept.count, len(list(root.glob("*-*")))) == (101, 102)
+    assert (swept.count, len(list(root.glob("*-*")))) == (101, 202)
     assert "SCAFFOLDER_SWEEP_MAX_DIRECTORIES" in (swept.left or "")
     assert (
         place.clean_up(settings=replace(settings, sweep_max_directories=101)).swept["directories_without_record"].left
         is None
     )
-    assert list(root.glob("*-*")) == [place.directory(known)]
+    assert sorted(root.glob("*-*")) == sorted(map(place.directory, known))
+
+
+def test_a_directory_whose_run_begins_anew_is_kept(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An id follows from its run: that of a purged record may come back when the run is cleared."""
+    place.make(days=1)
+    run = make_run(run_id="purged")
+    name = str(get_generated_project_id(run.dag_id, run.run_id))
+    (place.settings.generated_projects_dir / name).mkdir()
+    set_aside = ProjectsDirectory.set_aside
+
+    def set_aside_too_late(self: ProjectsDirectory, name: str) -> str | None:
+        aside = set_aside(self, name)
+        open_project(place.records, run=run)
+        return aside
+
+    monkeypatch.setattr(ProjectsDirectory, "set_aside", set_aside_too_late)
+    swept = place.clean_up(settings=replace(place.settings, sweep_grace_hours=0)).swept["directories_without_record"]
+    assert (swept.count, (place.settings.generated_projects_dir / name).is_dir()) == (0, True)
+
+
+def test_a_dry_run_counts_what_a_real_run_sweeps(place: Place) -> None:
+    """What goes with what is due is not left over by then."""
+    due, lost, begun = place.make(days=40), place.make(days=40), place.make(days=40)
+    place.make(days=1)
+    (place.directory(due) / "archives").mkdir()
+    (place.directory(due) / "archives" / "old.zip").write_text("x")
+    shutil.rmtree(place.directory(lost))
+    trash = place.settings.generated_projects_dir / ".trash"
+    trash.mkdir()
+    place.records.retention.expire(begun, reason="x")
+    place.directory(begun).rename(trash / f"{begun}-0")
+    tombstone = place.make(days=40)
+    place.records.retention.expire(tombstone, reason="x")
+    place.records.retention.delete([tombstone])
+    shutil.rmtree(place.directory(tombstone))
+    place.age(tombstone, days=400)
+    place.connection.execute("UPDATE event SET at = at - interval '400 days'")
+    settings = replace(place.settings, sweep_grace_hours=0)
+    dry = place.clean_up(settings=settings, dry_run=True)
+    real = place.clean_up(settings=settings)
+    assert {kind: one.count for kind, one in dry.swept.items()} == {kind: one.count for kind, one in real.swept.items()}
+    assert real.swept["events"].count > 0
+    assert place.clean_up(settings=settings, dry_run=True, free_size=1).stopped == "free_size: 1 bytes are free"
+
+
+def test_a_mistake_in_the_rules_ends_no_run_otherwise(place: Place) -> None:
+    rules = find_rules(replace(place.settings, retention_rules="no JSON"))
+    assert rules is None
+    key = open_project(place.records).id
+    place.records.mark_ready(key, rules=rules)
+    assert (place.status(key), place.records.get_generated_project(key).expires_at) == ("ready", None)
+    place.clean_up()
+    assert place.records.get_generated_project(key).expires_at is not None
 
 
 def test_what_a_run_has_left_under_way_fails(place: Place) -> None:
@@ -827,6 +1024,12 @@ def test_answers_that_nothing_has_are_forgotten(place: Place) -> None:
     place.connection.execute("UPDATE agent_call SET response = '1' WHERE generated_project_id = %s", (key,))
     swept = place.clean_up(settings=replace(place.settings, sweep_grace_hours=0)).swept
     assert swept["answers"].count == 1
+    [forgotten] = place.records.agent_calls.list(key)
+    assert forgotten.status == "answered"
+    # Nobody is given what was forgotten.
+    place.connection.execute("UPDATE agent_call SET response = NULL")
+    assert place.records.agent_calls.find_answer(alive, request_digest=forgotten.request_digest) is None
+    place.connection.execute("""UPDATE agent_call SET response = '{"say": "x"}' WHERE id <> %s""", (forgotten.id,))
     assert [call.response for one in (key, alive) for call in place.records.agent_calls.list(one)] == [
         None,
         {"say": "x"},
@@ -836,23 +1039,33 @@ def test_answers_that_nothing_has_are_forgotten(place: Place) -> None:
 def test_caches_keep_what_is_used(place: Place) -> None:
     cache = place.settings.cache_dir
     long_ago = time.time() - 31 * 86_400
-    for name in ("templates/old", "templates/used", "templates/young", "renderings/old"):
+    old, used, young = ("0" * 32, "1" * 32, "2" * 32)
+    # Somebody's own, where the cache is where their templates are.
+    for name in (f"templates/{old}", f"templates/{used}", f"templates/{young}", f"renderings/{old}", "templates/mine"):
         (cache / name / "below").mkdir(parents=True)
         (cache / name / "below" / "file").write_text("x" * 10_000)
         (cache / name / "used").touch()
     (cache / "compiled").mkdir()
-    for name in ("compiled/old", "compiled/young"):
+    for name in (f"compiled/{old}{old}", f"compiled/{young}{young}"):
         (cache / name).write_text("x")
-    for name in ("templates/old/used", "templates/old", "templates/used", "renderings/old/used", "compiled/old"):
+    for name in (
+        f"templates/{old}/used",
+        f"templates/{old}",
+        f"templates/{used}",
+        f"renderings/{old}/used",
+        f"compiled/{old}{old}",
+        "templates/mine/used",
+    ):
         os.utime(cache / name, (long_ago, long_ago))
     dry = place.clean_up(dry_run=True).swept["caches"]
     swept = place.clean_up().swept["caches"]
-    assert dry.entries == swept.entries == ["templates/old", "renderings/old", "compiled/old"]
+    assert dry.entries == swept.entries == [f"templates/{old}", f"renderings/{old}", f"compiled/{old}{old}"]
     assert swept.size_bytes >= 20_000
     assert sorted(str(path.relative_to(cache)) for path in cache.glob("*/*")) == [
-        "compiled/young",
-        "templates/used",
-        "templates/young",
+        f"compiled/{young}{young}",
+        f"templates/{used}",
+        f"templates/{young}",
+        "templates/mine",
     ]
 
 

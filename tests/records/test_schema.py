@@ -15,6 +15,7 @@ from scaffolder.errors import RecordsUnavailableError, SchemaVersionError
 from scaffolder.records import schema
 
 TABLES = {
+    "installation",
     "project",
     "project_member",
     "generated_project",

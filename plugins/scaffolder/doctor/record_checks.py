@@ -14,7 +14,7 @@ from scaffolder.records.doctor_models import ExaminedProject, MiscountedProject,
 from scaffolder.records.models import GeneratedProjectStatus
 from scaffolder.records.store import ProjectRecords
 from scaffolder.retention.removal import remove_generated_project
-from scaffolder.retention.rules import load_rules
+from scaffolder.retention.rules import find_rules
 from scaffolder.retention.runs import Runs
 
 UNDER_WAY: Final = frozenset({GeneratedProjectStatus.PENDING, GeneratedProjectStatus.GENERATING})
@@ -73,7 +73,7 @@ def compare_runs(
                 run=(one.dag_id, one.run_id),
                 status=one.status,
                 runs=runs,
-                fail=_failing(partial(records.mark_failed, rules=load_rules(settings)), one.id),
+                fail=_failing(partial(records.mark_failed, rules=find_rules(settings)), one.id),
             )
 
 

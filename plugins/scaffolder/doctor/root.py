@@ -16,7 +16,7 @@ from scaffolder.errors import StorageError
 from scaffolder.records.doctor import DoctorRecords
 from scaffolder.records.doctor_models import KnownStatus
 from scaffolder.records.models import GeneratedProjectStatus
-from scaffolder.retention.directory import TRASH
+from scaffolder.retention.directory import MARKER, TRASH
 
 MAX_REMOVED: Final = 100
 MAX_REMOVED_OF_STRANGERS: Final = 10
@@ -66,7 +66,7 @@ class RootExamination:
             is_directory = stat.S_ISDIR(status.st_mode)
             if is_directory and key is not None:
                 directories[key] = name
-            elif not (is_directory and name == TRASH) and self._project is None:
+            elif not ((is_directory and name == TRASH) or name == MARKER) and self._project is None:
                 yield self._explain_foreign(name, status)
         known = self._records.find_statuses(directories.keys())
         self._known_count += len(known)

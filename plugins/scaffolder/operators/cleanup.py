@@ -84,11 +84,15 @@ class CleanUpGeneratedProjectsOperator(BaseOperator):
         with failing_at_once():
             request = self._read_request()
             with ProjectRecordsHook(self.scaffolder_conn_id).open(actor=identity.triggered_by or _ACTOR) as records:
-                _check_allowed(records, request, identity)
+                _check_allowed(
+                    records, request, identity, was_cleared=bool(getattr(context["dag_run"], "clear_number", 0))
+                )
                 clean_up = CleanUp(
                     records,
                     request,
-                    run=f"{identity.dag_id}/{identity.run_id}",
+                    run="/".join(
+                        (identity.dag_id, identity.run_id, context["ti"].task_id, str(context["ti"].map_index))
+                    ),
                     runs=TaskRuns(context["ti"]),
                     settings=settings,
                     progress=lambda sentence: self.log.info("%s", sentence),
@@ -96,10 +100,10 @@ class CleanUpGeneratedProjectsOperator(BaseOperator):
                 report = clean_up.execute()
         send_metrics(report)
         result = report.to_json()
-        if report.errors:
+        if report.error_count:
             context["ti"].xcom_push(key="return_value", value=result)
             raise AirflowFailException(
-                f"{len(report.errors)} thing(s) could not be removed: {'; '.join(report.errors.values())}"
+                f"{report.error_count} thing(s) could not be removed, first: {'; '.join(report.errors.values())}"
             )
         self.log.info(
             "%s %s generated project(s) with %s bytes, %s kept, %s left that are due%s",
@@ -126,10 +130,19 @@ class CleanUpGeneratedProjectsOperator(BaseOperator):
         )
 
 
-def _check_allowed(records: ProjectRecords, request: CleanUpRequest, identity: RunIdentity) -> None:
+def _check_allowed(
+    records: ProjectRecords, request: CleanUpRequest, identity: RunIdentity, *, was_cleared: bool
+) -> None:
     """Raise PermissionDeniedError where a user asks for more than the schedule does and may not."""
     days = get_settings().generated_projects_retention_days
-    if identity.triggered_by is None or request.retention_days >= days or is_administrator(identity.triggered_by):
+    if identity.triggered_by is None or request.retention_days >= days:
+        return
+    if was_cleared:
+        raise PermissionDeniedError(
+            f"retention_days is {request.retention_days}, so nothing was deleted: somebody has cleared this run, who "
+            f"need not be {identity.triggered_by!r}; accepted is a new run"
+        )
+    if is_administrator(identity.triggered_by):
         return
     if request.project is not None:
         access = records.projects.get_access(request.project, username=identity.triggered_by)

@@ -26,7 +26,7 @@ from scaffolder.operators.run import (
 from scaffolder.operators.step import failing_at_once
 from scaffolder.records.hook import DEFAULT_CONN_ID, ProjectRecordsHook
 from scaffolder.records.models import ExportStatus, GeneratedProjectStatus, RepositoryExport
-from scaffolder.retention.rules import load_rules
+from scaffolder.retention.rules import find_rules
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -81,7 +81,7 @@ class OpenGeneratedProjectOperator(BaseOperator):
                     f"workflow {self.workflow!r} refuses its parameters: " + "; ".join(problems.values())
                 )
                 records.mark_failed(
-                    generated_project.id, error=f"{type(error).__name__}: {error}", rules=load_rules(get_settings())
+                    generated_project.id, error=f"{type(error).__name__}: {error}", rules=find_rules(get_settings())
                 )
                 raise error
         self.log.info(
@@ -136,7 +136,7 @@ class FinishGeneratedProjectOperator(BaseOperator):
                 )
             # A failed run whose steps were mended by hand and whose finaliser was cleared goes on.
             find_or_open(records, identity, project="", name="", writes_files=False)
-            records.mark_ready(generated_project.id, rules=load_rules(get_settings()))
+            records.mark_ready(generated_project.id, rules=find_rules(get_settings()))
             ready = records.get_generated_project(generated_project.id)
         tell(
             context,
@@ -163,7 +163,7 @@ class FinishGeneratedProjectOperator(BaseOperator):
     def _fail(self, records: ProjectRecords, generated_project_id: UUID, *, reason: str) -> NoReturn:
         from scaffolder.exports.service import roll_back_exports
 
-        records.mark_failed(generated_project_id, error=reason, rules=load_rules(get_settings()))
+        records.mark_failed(generated_project_id, error=reason, rules=find_rules(get_settings()))
         if records.get_generated_project(generated_project_id).status is not GeneratedProjectStatus.FAILED:
             # It was ready before, and a task of it was cleared: what it made is in use.
             raise AirflowFailException(f"{reason}; the generated project stays as it is")

@@ -19,6 +19,7 @@ FOREVER: Final = -1
 
 _CLAIM_SPACE: Final = 0x5CAF
 _NOTHING: Final = UUID(int=0)
+_RESTATED_ROWS: Final = 1_000  # each with an event
 _ROWS: Final = 5_000  # of one statement: it holds their locks
 
 
@@ -85,6 +86,14 @@ class OldProject:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Installation:
+    """Who these records are; `has_directory` says that a directory was marked as theirs."""
+
+    id: UUID
+    has_directory: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnderWay:
     """A record of what a run was doing when it was last changed, at `updated_at`: `subject` says of which kind."""
 
@@ -123,6 +132,19 @@ class RetentionRecords(RecordsAccess):
         now: datetime = row["now"]
         return now
 
+    def read_installation(self) -> Installation:
+        """Return who these records are."""
+        return self._rows(Installation, statements.SELECT_INSTALLATION, {})[0]
+
+    def note_directory(self) -> None:
+        """Note that a directory was marked as that of these records."""
+        self._execute(statements.NOTE_DIRECTORY, {})
+
+    def has_files(self) -> bool:
+        """Say whether any generated project must have files on the disk."""
+        row = self._fetch_one(statements.SELECT_HAS_FILES, {})
+        return bool(row and row["has_files"])
+
     # What is due
 
     def list_old(
@@ -139,23 +161,33 @@ class RetentionRecords(RecordsAccess):
     def count_due(
         self, rules: RetentionRules, *, as_of: datetime, project: str | None = None
     ) -> tuple[int, float | None]:
-        """Return how many are due, and the seconds since the oldest of them ended; None without any."""
+        """Return how many are due or were begun to be removed, and the seconds since the oldest due one ended.
+
+        The seconds are None without any.
+        """
         row = self._fetch_one(statements.COUNT_OLD, self._describe(rules, as_of, project)) or {}
-        return int(row["projects"]), row["oldest_seconds"]
+        begun = self._fetch_one(statements.COUNT_UNFINISHED, {"project": project}) or {}
+        return int(row["projects"]) + int(begun["projects"]), row["oldest_seconds"]
+
+    def find_due(self, ids: Sequence[UUID], rules: RetentionRules, *, as_of: datetime) -> set[UUID]:
+        """Return those of `ids` that are due."""
+        values = {"ids": list(ids)} | self._describe(rules, as_of, None)
+        return set(self._list_ids(statements.SELECT_DUE, values))
 
     def set_expiry(self, generated_project_id: UUID, rules: RetentionRules) -> None:
         """Let `expires_at` of one that has just ended say what the rules say."""
         self._execute(statements.SET_EXPIRY, {"id": generated_project_id} | rules.to_columns())
 
-    def restate_expiries(self, rules: RetentionRules) -> int:
-        """Let `expires_at` say what the rules say now; return how many said something else."""
-        restated, after = 0, _NOTHING
+    def restate_expiries(self, rules: RetentionRules) -> Iterator[int]:
+        """Let `expires_at` say what the rules say now; yield, page by page, how many said something else."""
+        after = _NOTHING
         while True:
-            values = rules.to_columns() | {"after": after, "limit": _ROWS}
+            values = rules.to_columns() | {"after": after, "limit": _RESTATED_ROWS}
             row = self._fetch_one(statements.RESTATE_EXPIRIES, values)
             if row is None or row["last"] is None:
-                return restated
-            restated, after = restated + int(row["restated"]), row["last"]
+                return
+            yield int(row["restated"])
+            after = row["last"]
 
     # Claims
 
@@ -256,7 +288,11 @@ class RetentionRecords(RecordsAccess):
             yield from self._page(UnderWay, statement, values)
 
     def lock_under_way(self, record: UnderWay) -> bool:
-        """Lock a generated project in the transaction that is open, where it has not changed since it was listed."""
+        """Lock a generated project in the transaction that is open, where it has not changed since it was listed.
+
+        What it has open is locked first, as everywhere.
+        """
+        self._list_ids(statements.LOCK_OPEN_EXPORTS, {"id": record.id})
         return bool(self._list_ids(statements.LOCK_UNDER_WAY, vars(record)))
 
     def fail_export(self, record: UnderWay, *, error: str) -> bool:

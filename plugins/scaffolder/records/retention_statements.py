@@ -40,16 +40,16 @@ SELECT g.id, p.slug AS project, g.name, g.workflow, g.dag_id, g.run_id, g.status
             WHERE e.generated_project_id = g.id AND e.status IN ('pending', 'exporting')
         ) THEN 'it is being exported'
         WHEN g.status = 'ready' AND rule.keep_unexported AND g.export_count = 0 THEN 'it was not exported'
-        WHEN g.status = 'ready' AND rule.keep_newest > 0 AND (
-            SELECT count(*) FROM (
-                SELECT FROM generated_project n
-                WHERE n.project_id = g.project_id AND n.status = 'ready'
-                    AND (n.created_at, n.id) > (g.created_at, g.id)
-                LIMIT rule.keep_newest
-            ) newer
-        ) < rule.keep_newest THEN 'it is one of the newest ' || rule.keep_newest || ' of its project'
+        WHEN g.status = 'ready' AND rule.keep_newest > 0 AND coalesce(
+            (g.created_at, g.id) >= (nth.created_at, nth.id), true
+        ) THEN 'it is one of the newest ' || rule.keep_newest || ' of its project'
     END AS kept
 FROM {_RULED}
+    LEFT JOIN LATERAL (
+        SELECT n.created_at, n.id FROM generated_project n
+        WHERE n.project_id = p.id AND n.status = 'ready'
+        ORDER BY n.created_at DESC, n.id DESC OFFSET greatest(rule.keep_newest - 1, 0) LIMIT 1
+    ) nth ON rule.keep_newest > 0
 WHERE g.status IN ('ready', 'failed') AND rule.days >= 0
     AND g.ended_at <= %(as_of)s - make_interval(days => rule.days)
 """
@@ -161,6 +161,18 @@ WHERE g.status = 'expired' AND g.id > %(after)s AND (%(project)s::text IS NULL O
 ORDER BY g.id LIMIT %(limit)s
 """
 
+SELECT_DUE: Final[LiteralString] = f"SELECT id FROM ({_OLD} AND g.id = ANY(%(ids)s)) old WHERE kept IS NULL"
+
+# Whose directory is whose
+
+SELECT_INSTALLATION: Final[LiteralString] = "SELECT id, has_directory FROM installation"
+
+NOTE_DIRECTORY: Final[LiteralString] = "UPDATE installation SET has_directory = true WHERE NOT has_directory"
+
+SELECT_HAS_FILES: Final[LiteralString] = """
+SELECT EXISTS (SELECT FROM generated_project WHERE head_commit IS NOT NULL AND status <> 'deleted') AS has_files
+"""
+
 # Removal
 
 EXPIRE: Final[LiteralString] = """
@@ -217,6 +229,12 @@ WHERE e.status IN ('pending', 'exporting') AND e.updated_at <= %(as_of)s - make_
 ORDER BY e.id LIMIT %(limit)s
 """
 
+# Exports are locked before their generated project, everywhere.
+LOCK_OPEN_EXPORTS: Final[LiteralString] = """
+SELECT id FROM repository_export
+WHERE generated_project_id = %(id)s AND status IN ('pending', 'exporting') ORDER BY id FOR UPDATE
+"""
+
 LOCK_UNDER_WAY: Final[LiteralString] = """
 SELECT id FROM generated_project
 WHERE id = %(id)s AND status IN ('pending', 'generating') AND updated_at = %(updated_at)s FOR UPDATE
@@ -266,7 +284,11 @@ _TOMBSTONES: Final = """
 _EVENTS: Final = """
     SELECT e.id FROM event e
     WHERE e."at" <= %(as_of)s - make_interval(days => %(audit_days)s)
-        AND NOT EXISTS (SELECT FROM generated_project g WHERE g.id = e.generated_project_id)
+        AND NOT EXISTS (
+            SELECT FROM generated_project g
+            WHERE g.id = e.generated_project_id
+                AND (g.status <> 'deleted' OR g.updated_at > %(as_of)s - make_interval(days => %(audit_days)s))
+        )
         AND NOT EXISTS (SELECT FROM project p WHERE p.id = e.project_id)
 """
 

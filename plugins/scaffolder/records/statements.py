@@ -230,7 +230,7 @@ WHERE c.generated_project_id = %(id)s AND c.step_id = %(step_id)s AND c.status =
 SELECT_ANSWERED_CALL: Final[LiteralString] = f"""
 SELECT {_AGENT_CALL}
 FROM agent_call c JOIN generated_project g ON g.id = c.generated_project_id
-WHERE c.request_digest = %(request_digest)s AND c.status = 'answered'
+WHERE c.request_digest = %(request_digest)s AND c.status = 'answered' AND c.response IS NOT NULL
     AND g.project_id = (SELECT project_id FROM generated_project WHERE id = %(id)s)
 ORDER BY c.updated_at DESC, c.id
 LIMIT 1

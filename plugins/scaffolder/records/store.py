@@ -158,24 +158,27 @@ class ProjectRecords(RecordsAccess):
         )
         return found[0] if found else None
 
-    def mark_ready(self, generated_project_id: UUID, *, rules: RetentionRules) -> bool:
-        """Finish a generated project; `rules` say when it expires. Return whether it was not ready before."""
+    def mark_ready(self, generated_project_id: UUID, *, rules: RetentionRules | None) -> bool:
+        """Finish a generated project. Return whether it was not ready before.
+
+        `rules` say when it expires; None leaves that to the next clean-up.
+        """
         return self._end(generated_project_id, statements.UPDATE_TO_READY, {}, rules)
 
-    def mark_failed(self, generated_project_id: UUID, *, error: str, rules: RetentionRules) -> bool:
-        """Set ``failed`` where it is still under way; `rules` say when it expires. Return whether it was.
+    def mark_failed(self, generated_project_id: UUID, *, error: str, rules: RetentionRules | None) -> bool:
+        """Set ``failed`` where it is still under way. Return whether it was.
 
-        The first recorded error stays.
+        The first recorded error stays. `rules` are as for `mark_ready`.
         """
         return self._end(generated_project_id, statements.UPDATE_TO_FAILED, {"error": as_text(error)}, rules)
 
     def _end(
-        self, generated_project_id: UUID, statement: LiteralString, values: dict[str, Any], rules: RetentionRules
+        self, generated_project_id: UUID, statement: LiteralString, values: dict[str, Any], rules: RetentionRules | None
     ) -> bool:
         with self.transaction():
             self._settle(generated_project_id)
             ended = self._execute(statement, {"id": generated_project_id} | values) > 0
-            if ended:
+            if ended and rules is not None:
                 self.retention.set_expiry(generated_project_id, rules)
             return ended
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from scaffolder.generation.templates.mirrors import USED
 from scaffolder.retention.directory import measure
 
 _REMOVING: Final = ".removing-"
+# Digests, as those who use the caches name them; what has another name is somebody else's.
+_OURS: Final = re.compile(r"[0-9a-f]{32,128}(\.[0-9a-f]{16}\.unfinished)?|\.removing-[0-9a-f]{32}")
 
 # What lies below each is removed under the lock of those who use it.
 _CACHES: Final[dict[str, Callable[[Path], AbstractContextManager[None]]]] = {
@@ -34,7 +37,7 @@ def sweep_caches(cache_dir: Path, *, unused_since: float, dry_run: bool) -> Iter
     for name, lock in _CACHES.items():
         for path in _list(cache_dir / name):
             try:
-                if path.suffix == ".lock" or _get_used_at(path) > unused_since:
+                if not _OURS.fullmatch(path.name) or _get_used_at(path) > unused_since:
                     continue
                 size = _measure(path)
                 if dry_run or _remove(path, lock=lock, unused_since=unused_since):

@@ -13,6 +13,7 @@ from scaffolder.errors import InvalidParametersError
 from scaffolder.records.retention import OldProject, RetentionRules
 from scaffolder.records.store import ProjectRecords
 from scaffolder.retention.directory import ProjectsDirectory
+from scaffolder.retention.installation import open_projects_directory
 from scaffolder.retention.removal import remove_expired
 from scaffolder.retention.report import Listing, Report, Swept
 from scaffolder.retention.rules import MAX_DAYS, load_rules
@@ -20,6 +21,7 @@ from scaffolder.retention.runs import Runs
 from scaffolder.retention.sweep import Sweep
 
 _LIVE = "its run is live"
+_CHANGED = "somebody was at work on it"
 # With a target for the disk, it is looked at more often.
 _BATCH_WITH_TARGET = 20
 
@@ -110,7 +112,7 @@ class CleanUp:
             removal=Listing(limit=size),
             kept=Listing(limit=size),
         )
-        with ProjectsDirectory.open(self._settings.generated_projects_dir) as directory:
+        with open_projects_directory(self._records, settings=self._settings, may_mark=not request.dry_run) as directory:
             due, report.oldest_due_seconds = self._retention.count_due(
                 self._rules, as_of=as_of, project=request.project
             )
@@ -134,7 +136,8 @@ class CleanUp:
                     self._tell(kind, swept)
                     if self._is_late(report):
                         break
-                report.errors |= sweep.errors
+                for name, sentence in sweep.errors.items():
+                    report.fail(name, sentence)
         return report
 
     def _tell(self, kind: str, swept: Swept) -> None:
@@ -146,6 +149,9 @@ class CleanUp:
     # Looking
 
     def _list(self, report: Report, as_of: datetime) -> None:
+        if self._must_stop(report):
+            report.due_left, _ = self._retention.count_due(self._rules, as_of=as_of, project=self._request.project)
+            return
         after = None
         while batch := self._retention.list_unfinished(
             project=self._request.project, after=after, limit=self._request.batch_size
@@ -184,10 +190,7 @@ class CleanUp:
     # Removing
 
     def _remove(self, report: Report, as_of: datetime, directory: ProjectsDirectory, due: int) -> None:
-        if self._request.project is None and (
-            self._request.retention_days == self._settings.generated_projects_retention_days
-        ):
-            report.restated = self._retention.restate_expiries(self._rules)
+        directory.check_writable()
         done = 0
         with self._retention.claiming() as claim:
             for batch in self._batches(report, as_of, claim):
@@ -199,7 +202,10 @@ class CleanUp:
                 )
                 done += removed.count
                 report.disk_bytes += removed.disk_bytes
-                report.errors |= {str(key): sentence for key, sentence in removed.errors.items()}
+                for key, sentence in removed.errors.items():
+                    report.fail(str(key), sentence)
+                if removed.errors and not removed.count:
+                    report.stopped = "nothing of a whole batch could be removed"
                 self._progress(f"Removed {done} generated project(s), {due} were due: {report.disk_bytes} bytes")
         size = self._settings.cleanup_report_size
         report.removal = Listing.of(
@@ -209,6 +215,13 @@ class CleanUp:
         )
         left, _ = self._retention.count_due(self._rules, as_of=as_of, project=self._request.project)
         report.due_left = max(0, left - report.kept_because.get(_LIVE, 0))
+        if self._request.project is None and (
+            self._request.retention_days == self._settings.generated_projects_retention_days
+        ):
+            for count in self._retention.restate_expiries(self._rules):
+                report.restated += count
+                if self._is_late(report):
+                    break
 
     def _batches(self, report: Report, as_of: datetime, claim: int) -> Iterator[Sequence[OldProject]]:
         """Yield what is claimed: first what others have begun and do not go on with, then what is due."""
@@ -234,7 +247,15 @@ class CleanUp:
         for start in range(0, len(passed_over), self._batch_size):
             if self._must_stop(report):
                 return
-            yield self._claim(passed_over[start : start + self._batch_size], as_of, claim)
+            batch = passed_over[start : start + self._batch_size]
+            live = self._runs.find_live([(one.dag_id, one.run_id) for one in batch])
+            going = [one for one in batch if self._judge(report, one, live)]
+            claimed = self._claim(going, as_of, claim)
+            known = {one.id for one in claimed}
+            for one in going:
+                if one.id not in known:
+                    report.keep(one, _CHANGED)
+            yield claimed
 
     def _claim(self, going: Sequence[OldProject], as_of: datetime, claim: int) -> list[OldProject]:
         if not going:
@@ -245,7 +266,7 @@ class CleanUp:
 
     def _must_stop(self, report: Report) -> bool:
         target = self._request.free_size
-        if self._is_late(report):
+        if report.stopped is not None or self._is_late(report):
             return True
         if target is not None and shutil.disk_usage(self._settings.generated_projects_dir).free >= target:
             report.stopped = f"free_size: {target} bytes are free"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -19,7 +20,10 @@ from uuid import UUID, uuid4
 from scaffolder.errors import StorageError
 
 TRASH: Final = ".trash"
+MARKER: Final = ".scaffolder"
+"""The file that says which records the directory belongs to."""
 
+_MARKER_BYTES: Final = 200
 _OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK_BYTES: Final = 512  # st_blocks counts in these, whatever the file system's own are (stat(2))
 
@@ -67,9 +71,41 @@ class ProjectsDirectory:
         finally:
             os.close(descriptor)
 
+    def read_marker(self) -> str | None:
+        """Return what the marker says; None without one."""
+        try:
+            descriptor = os.open(MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._descriptor)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(f"{str(self.path / MARKER)!r} cannot be read: {error.strerror}") from error
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read(_MARKER_BYTES).decode("utf-8", "backslashreplace").strip()
+
+    def write_marker(self, text: str) -> None:
+        """Write the marker; it appears whole. Raises StorageError."""
+        unfinished = f"{MARKER}-{uuid4().hex}"
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(unfinished, flags, 0o644, dir_fd=self._descriptor), "w") as file:
+                file.write(f"{text}\n")
+            os.rename(unfinished, MARKER, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+        except OSError as error:
+            raise StorageError(f"{str(self.path / MARKER)!r} cannot be written: {error.strerror}") from error
+
+    def check_writable(self) -> None:
+        """Raise StorageError where nothing could be removed: before anything is claimed for that."""
+        probe = f"{uuid4()}-probe"
+        with self._open_trash() as trash, self._saying(f"{TRASH}/{probe}"):
+            os.mkdir(probe, dir_fd=trash)
+            os.rename(probe, f"{MARKER}-{probe}", src_dir_fd=trash, dst_dir_fd=self._descriptor)
+            os.rmdir(f"{MARKER}-{probe}", dir_fd=self._descriptor)
+
     def list_entries(self) -> Iterator[Entry]:
-        """Yield all that lies in it, but for the trash."""
-        yield from (entry for entry in _list(self._descriptor) if entry.name != TRASH)
+        """Yield all that lies in it, but for our own: the trash and the marker."""
+        yield from (
+            entry for entry in _list(self._descriptor) if entry.name != TRASH and not entry.name.startswith(MARKER)
+        )
 
     def list_trash(self) -> list[Entry]:
         """Return what lies in the trash."""
@@ -96,6 +132,7 @@ class ProjectsDirectory:
         with self._saying(name):
             if not _is_there(_check(name), directory=self._descriptor):
                 return None
+            self._check_no_mounts(name)
         aside = f"{name}-{uuid4().hex}"
         with self._open_trash() as trash, self._saying(name):
             try:
@@ -103,6 +140,11 @@ class ProjectsDirectory:
             except FileNotFoundError:
                 return None
         return aside
+
+    def put_back(self, aside: str, name: str) -> None:
+        """Move what was set aside where it was, where nothing has come there since. Raises StorageError."""
+        with self._open_trash() as trash, self._saying(name):
+            os.rename(_check(aside), _check(name), src_dir_fd=trash, dst_dir_fd=self._descriptor)
 
     def remove(self, aside: str) -> int:
         """Remove something from the trash and return the bytes that it took on the disk.
@@ -112,20 +154,33 @@ class ProjectsDirectory:
         with self._open_trash() as trash, self._saying(f"{TRASH}/{aside}"):
             return _remove(_check(aside), directory=trash)
 
-    def remove_entry(self, name: str) -> int:
-        """Set something aside and remove it; return its bytes. Raises StorageError."""
-        aside = self.set_aside(name)
-        return self.remove(aside) if aside else 0
-
     def list_archives(self, generated_project_id: UUID) -> list[Entry]:
         """Return the files in the directory of its archives."""
         with self._open_archives(generated_project_id) as archives:
             return [] if archives is None else [one for one in _list(archives) if not one.is_directory]
 
-    def remove_archive(self, generated_project_id: UUID, name: str) -> int:
-        """Remove a file of its archives and return its bytes. Raises StorageError."""
-        with self._open_archives(generated_project_id) as archives, self._saying(f"{generated_project_id}/{name}"):
-            return 0 if archives is None else _remove(_check(name), directory=archives)
+    def set_archive_aside(self, generated_project_id: UUID, name: str) -> str | None:
+        """Move a file of its archives into the trash and return its name there. Raises StorageError."""
+        aside = f"{generated_project_id}-{uuid4().hex}"
+        with (
+            self._open_archives(generated_project_id) as archives,
+            self._open_trash() as trash,
+            self._saying(f"{generated_project_id}/{name}"),
+        ):
+            if archives is None:
+                return None
+            try:
+                os.rename(_check(name), aside, src_dir_fd=archives, dst_dir_fd=trash)
+            except FileNotFoundError:
+                return None
+        return aside
+
+    def _check_no_mounts(self, name: str) -> None:
+        """Raise StorageError where something is mounted below: a removal would go through it."""
+        place = os.path.realpath(self.path / name) + "/"
+        for point in _list_mount_points():
+            if f"{point}/".startswith(place):
+                raise StorageError(f"{str(self.path / name)!r} stays: something is mounted at {point!r}")
 
     @contextmanager
     def _open_archives(self, generated_project_id: UUID) -> Iterator[int | None]:
@@ -152,6 +207,17 @@ class ProjectsDirectory:
             yield
         except OSError as error:
             raise StorageError(f"{str(self.path / name)!r} cannot be removed: {error.strerror}") from error
+
+
+def _list_mount_points() -> list[str]:
+    """Return where something is mounted (proc_pid_mountinfo(5)); nothing on systems that do not say it so."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return []
+    points = [line.split()[4] for line in lines]
+    # Spaces, tabs, line ends and backslashes are in octal.
+    return [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), point) for point in points]
 
 
 def measure(name: str, *, directory: int) -> int:

@@ -46,12 +46,14 @@ class TaskRuns:
 
 def send_metrics(report: Report) -> None:
     """Tell Airflow's metrics how a clean-up went: gauges of what is there, counters of what has gone."""
-    stats.gauge("scaffolder.cleanup.due", report.due_left)
-    stats.gauge("scaffolder.cleanup.oldest_due_seconds", report.oldest_due_seconds or 0)
-    stats.gauge("scaffolder.cleanup.kept", report.kept.projects)
-    orphans = [report.swept[kind].count for kind in _ORPHANS if kind in report.swept]
-    stats.gauge("scaffolder.cleanup.orphans", sum(orphans))
+    if report.project is None:
+        # One project's are not those of all.
+        stats.gauge("scaffolder.cleanup.due", report.due_left)
+        stats.gauge("scaffolder.cleanup.oldest_due_seconds", report.oldest_due_seconds or 0)
+        stats.gauge("scaffolder.cleanup.kept", report.kept.projects)
+    if set(_ORPHANS) <= set(report.swept):
+        stats.gauge("scaffolder.cleanup.orphans", sum(report.swept[kind].count for kind in _ORPHANS))
     if not report.dry_run:
         stats.incr("scaffolder.cleanup.removed", report.removal.projects)
         stats.incr("scaffolder.cleanup.bytes_freed", report.disk_bytes)
-        stats.incr("scaffolder.cleanup.errors", len(report.errors))
+        stats.incr("scaffolder.cleanup.errors", report.error_count)

@@ -16,6 +16,7 @@ from scaffolder.errors import StorageError
 from scaffolder.records.models import GeneratedProjectStatus
 from scaffolder.records.store import ProjectRecords
 from scaffolder.retention.directory import ProjectsDirectory
+from scaffolder.retention.installation import open_projects_directory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +35,9 @@ def remove_generated_project(records: ProjectRecords, generated_project_id: UUID
     """
     if records.get_generated_project(generated_project_id).status is GeneratedProjectStatus.DELETED:
         return
-    records.retention.expire(generated_project_id, reason="it was deleted by hand")
-    settings.generated_projects_dir.mkdir(parents=True, exist_ok=True)
-    with ProjectsDirectory.open(settings.generated_projects_dir) as directory:
+    with open_projects_directory(records, settings=settings) as directory:
+        directory.check_writable()
+        records.retention.expire(generated_project_id, reason="it was deleted by hand")
         removed = remove_expired(records, [generated_project_id], directory=directory, threads=1)
     if removed.errors:
         raise StorageError(removed.errors[generated_project_id])

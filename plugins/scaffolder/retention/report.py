@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -68,7 +69,7 @@ class Swept:
         self.count += 1
         self.size_bytes += size_bytes
         if len(self.entries) < _NAMED:
-            self.entries.append(entry)
+            self.entries.append(show_name(entry))
 
     def to_json(self) -> dict[str, Any]:
         """Return it for XCom."""
@@ -96,6 +97,13 @@ class Report:
     restated: int = 0
     swept: dict[str, Swept] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    error_count: int = 0
+
+    def fail(self, name: str, sentence: str) -> None:
+        """Count what could not be removed; the first are named."""
+        self.error_count += 1
+        if len(self.errors) < _NAMED:
+            self.errors[show_name(name)] = show_name(sentence)
 
     def keep(self, one: OldProject, why: str) -> None:
         """Count one whose days have passed and that stays."""
@@ -119,7 +127,14 @@ class Report:
             "expiries_restated": self.restated,
             "swept": {kind: one.to_json() for kind, one in self.swept.items()},
             "errors": self.errors,
+            "error_count": self.error_count,
         }
+
+
+def show_name(name: str) -> str:
+    """Return a name as text for anybody: a file's need not be UTF-8, and may hold controls."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text)
 
 
 def describe(one: OldProject, why: str) -> dict[str, Any]:

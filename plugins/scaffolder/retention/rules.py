@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -10,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from scaffolder.config import Settings, environment_variable
 from scaffolder.errors import SettingsError
 from scaffolder.records.retention import FOREVER, RetentionRule, RetentionRules
+
+log = logging.getLogger(__name__)
 
 MAX_DAYS: Final = 36_500
 
@@ -34,6 +37,8 @@ class _Rule(BaseModel):
 
     @model_validator(mode="after")
     def _check_says_something(self) -> _Rule:
+        if self.keep_newest is not None and (self.workflow != "*" or self.status is not None):
+            raise ValueError("has keep_newest for some workflows or statuses; accepted is for all of a project")
         if self.days is None and self.keep_newest is None and self.keep_unexported is None:
             raise ValueError("says nothing; accepted is any of days, keep_newest and keep_unexported")
         return self
@@ -56,6 +61,15 @@ def load_rules(settings: Settings, *, retention_days: int | None = None) -> Rete
             ),
         )
     )
+
+
+def find_rules(settings: Settings) -> RetentionRules | None:
+    """Return the rules, None where they cannot be used: what is done is done, and a clean-up says when it expires."""
+    try:
+        return load_rules(settings)
+    except SettingsError as error:
+        log.warning("It is not known yet when it expires: %s", error)
+        return None
 
 
 def _parse(text: str) -> list[RetentionRule]:

@@ -5,7 +5,7 @@ Each kind has a time of grace. What may be needed, and what is not known, is cou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -14,7 +14,7 @@ from uuid import UUID
 
 from scaffolder.config import Settings
 from scaffolder.errors import StorageError
-from scaffolder.records.retention import ArchiveFiles, RetentionRules, UnderWay
+from scaffolder.records.retention import ArchiveFiles, OldProject, RetentionRules, UnderWay
 from scaffolder.records.store import ProjectRecords
 from scaffolder.retention.caches import sweep_caches
 from scaffolder.retention.directory import Entry, ProjectsDirectory
@@ -23,6 +23,7 @@ from scaffolder.retention.runs import Runs
 
 ABANDONED: Final = "its run is not live in Airflow any more, and did not finish it"
 _PAGE: Final = 1_000
+_ID_CHARACTERS: Final = 36
 
 Item = TypeVar("Item")
 
@@ -75,10 +76,12 @@ class Sweep:
         for kind in ("answers", "tombstones", "events", "notifications", "endpoints"):
             yield kind, Swept(count=self._records.retention.sweep(kind, dry_run=self._dry_run, **limits))
 
-    def _try(self, swept: Swept, name: str, remove: Callable[[], int]) -> None:
-        """Remove something and count it, or say why it cannot be."""
+    def _try(self, swept: Swept, name: str, remove: Callable[[], int | None]) -> None:
+        """Remove something and count it, where it was removed; or say why it cannot be."""
         try:
-            swept.add(name, size_bytes=0 if self._dry_run else remove())
+            size = 0 if self._dry_run else remove()
+            if size is not None:
+                swept.add(name, size_bytes=size)
         except StorageError as error:
             self.errors[name] = str(error)
 
@@ -89,36 +92,74 @@ class Sweep:
 
     def _sweep_directories(self) -> Swept:
         swept = Swept()
-        orphans: list[str] = []
-        known = 0
-        settled = (one for one in self._settled_entries(self._directory.list_entries()) if one.id and one.is_directory)
-        for page in _pages(settled):
+        settled: list[str] = []
+        orphans = known = 0
+        for page in _pages(one for one in self._directory.list_entries() if one.id and one.is_directory):
             missing = self._records.retention.find_without_record([one.id for one in page if one.id])
-            orphans += [one.name for one in page if one.id in missing]
             known += len(page) - len(missing)
+            orphans += len(missing)
+            settled += [one.name for one in self._settled_entries(page) if one.id in missing]
         limit = self._settings.sweep_max_directories
-        if len(orphans) > limit or (orphans and not known):
-            what = f"they are more than {limit} (SCAFFOLDER_SWEEP_MAX_DIRECTORIES)" if known else "none has a record"
-            swept.left = f"{what}: the records may be those of another place; `scaffolder doctor` tells"
-        for name in orphans:
+        if orphans > limit:
+            swept.left = f"{orphans} are more than {limit} (SCAFFOLDER_SWEEP_MAX_DIRECTORIES)"
+        elif orphans > known:
+            swept.left = f"{orphans} are more than the {known} that have a record"
+        if swept.left is not None:
+            swept.left += ": the records may be those of another place or time; `scaffolder doctor` tells"
+        for name in settled:
             if swept.left is None:
-                self._try(swept, name, partial(self._directory.remove_entry, name))
+                self._try(swept, name, partial(self._remove_orphan, name))
             else:
                 swept.add(name)
         return swept
 
+    def _remove_orphan(self, name: str) -> int | None:
+        """Remove a directory, where it has no record now and gets none while it goes: a purged run may be cleared."""
+        if not self._has_no_record(name):
+            return None
+        aside = self._directory.set_aside(name)
+        if aside is None:
+            return None
+        if not self._has_no_record(name):
+            self._directory.put_back(aside, name)
+            return None
+        return self._directory.remove(aside)
+
+    def _has_no_record(self, name: str) -> bool:
+        return bool(self._records.retention.find_without_record([UUID(name)]))
+
     def _count_records_without_directory(self) -> Swept:
         swept = Swept(left="nothing can make them again: restore the directory, or delete them by hand")
-        for key in self._records.retention.list_with_files(as_of=self._as_of, grace_seconds=self._grace_seconds):
-            if not self._directory.has(key):
-                swept.add(str(key))
+        for page in _pages(
+            self._records.retention.list_with_files(as_of=self._as_of, grace_seconds=self._grace_seconds)
+        ):
+            missing = [key for key in page if not self._directory.has(key)]
+            going = self._find_going(missing)
+            for key in missing:
+                if key not in going:
+                    swept.add(str(key))
         return swept
+
+    def _find_going(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Return what a real run would have removed by now."""
+        if not self._dry_run or not ids:
+            return set()
+        return self._records.retention.find_due(ids, self._rules, as_of=self._as_of)
 
     def _sweep_trash(self) -> Swept:
         swept = Swept()
+        begun = {str(one.id) for one in self._list_begun()}
         for entry in self._settled_entries(self._directory.list_trash()):
+            if entry.name[:_ID_CHARACTERS] in begun:
+                continue  # whoever removes it is at it, or will be
             self._try(swept, entry.name, partial(self._directory.remove, entry.name))
         return swept
+
+    def _list_begun(self) -> Iterator[OldProject]:
+        after = None
+        while page := self._records.retention.list_unfinished(project=None, after=after, limit=_PAGE):
+            yield from page
+            after = page[-1].id
 
     def _count_foreign_entries(self) -> Swept:
         swept = Swept(left="they are not ours")
@@ -138,6 +179,7 @@ class Sweep:
         for page in _pages(with_archives):
             known = self._records.retention.list_archive_files([key for key, _ in page])
             gone = self._records.retention.find_without_record([key for key, _ in page])
+            gone |= self._find_going([key for key, _ in page])
             for key, files in page:
                 left = [] if key in gone else self._find_unreferenced(files, known.get(key))
                 if left and not self._dry_run:
@@ -154,14 +196,22 @@ class Sweep:
         return [file.name for file in self._settled_entries(files) if file.name not in names]
 
     def _remove_archives(self, swept: Swept, key: UUID, names: Iterable[str]) -> None:
-        """Remove files that no export has now: under the lock that an export takes when it begins."""
+        """Remove files that no export has now: set aside under the lock that an export takes when it begins."""
+        aside: dict[str, str] = {}
         with self._records.transaction():
             self._records.lock_generated_project(key)
             exports = self._records.retention.list_archive_files([key]).get(key)
             still = set(self._find_unreferenced(self._directory.list_archives(key), exports))
-            for name in names:
-                if name in still:
-                    self._try(swept, f"{key}/{name}", partial(self._directory.remove_archive, key, name))
+            for name in still.intersection(names):
+                try:
+                    moved = self._directory.set_archive_aside(key, name)
+                except StorageError as error:
+                    self.errors[f"{key}/{name}"] = str(error)
+                    continue
+                if moved is not None:
+                    aside[name] = moved
+        for name, moved in sorted(aside.items()):
+            self._try(swept, f"{key}/{name}", partial(self._directory.remove, moved))
 
     def _sweep_caches(self) -> Swept:
         swept = Swept()

@@ -38,7 +38,7 @@ def _finish(dag_run: DagRun, msg: str, *, succeeded: bool) -> None:
     from scaffolder.config import get_settings
     from scaffolder.records.hook import ProjectRecordsHook
     from scaffolder.records.models import GeneratedProjectStatus
-    from scaffolder.retention.rules import load_rules
+    from scaffolder.retention.rules import find_rules
 
     try:
         with ProjectRecordsHook().open() as records:
@@ -47,7 +47,7 @@ def _finish(dag_run: DagRun, msg: str, *, succeeded: bool) -> None:
             found = records.find_generated_project(dag_run.dag_id, dag_run.run_id)
             if found is None or found.status not in {GeneratedProjectStatus.PENDING, GeneratedProjectStatus.GENERATING}:
                 return
-            rules = load_rules(get_settings())
+            rules = find_rules(get_settings())
             if succeeded and _is_complete(dag_run, found):
                 records.mark_ready(found.id, rules=rules)
             else:

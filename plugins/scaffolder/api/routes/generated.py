@@ -33,7 +33,7 @@ from scaffolder.errors import InvalidParametersError, RecordConflictError, Recor
 from scaffolder.records import listing
 from scaffolder.records.models import ExportStatus, GeneratedProject, GeneratedProjectStatus
 from scaffolder.retention.removal import remove_generated_project
-from scaffolder.retention.rules import load_rules
+from scaffolder.retention.rules import find_rules
 
 router = APIRouter(tags=["generated projects"])
 
@@ -257,7 +257,7 @@ async def cancel_generated(
     def finish() -> GeneratedProject:
         with open_records(actor=scope.caller.name) as records:
             # Where Airflow had the run, its listener was first, but knows less.
-            if records.mark_failed(generated_id, error=reason, rules=load_rules(get_settings())):
+            if records.mark_failed(generated_id, error=reason, rules=find_rules(get_settings())):
                 records.exports.mark_left_behind(generated_id)
             else:
                 records.explain_end(generated_id, error=reason)

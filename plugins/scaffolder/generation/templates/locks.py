@@ -21,7 +21,9 @@ def hold_lock(path: Path) -> Iterator[None]:
                 try:
                     yield
                 finally:
-                    path.unlink(missing_ok=True)
+                    # Whoever has moved the directory away meanwhile may have left another's lock here.
+                    if _is_file_of(path, descriptor):
+                        path.unlink(missing_ok=True)
                 return
         finally:
             os.close(descriptor)

@@ -110,13 +110,27 @@ CREATE TRIGGER count_removed AFTER DELETE ON generated_project
 """
 
 
+INSTALLATION = """
+CREATE TABLE installation (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    has_directory boolean NOT NULL DEFAULT false
+);
+CREATE UNIQUE INDEX installation_single_idx ON installation ((true));
+COMMENT ON TABLE installation IS 'One row: who these records are, as the directory of generated projects says, too.';
+COMMENT ON COLUMN installation.has_directory IS 'A directory was marked as that of these records.';
+INSERT INTO installation DEFAULT VALUES;
+"""
+
+
 def upgrade() -> None:
+    op.execute(INSTALLATION)
     op.execute(COLUMNS)
     op.execute(COUNTS)
 
 
 def downgrade() -> None:
     op.execute("""
+DROP TABLE installation;
 DROP TRIGGER count_deleted ON generated_project;
 DROP TRIGGER count_removed ON generated_project;
 DROP FUNCTION recount_generated_projects;
