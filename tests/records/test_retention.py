@@ -418,9 +418,31 @@ def test_what_cannot_be_removed_is_said_and_goes_later(place: Place, monkeypatch
     assert list(report.errors) == [str(stuck)]
     assert "Permission denied" in report.errors[str(stuck)]
     assert (place.status(stuck), place.status(free)) == ("expired", "deleted")
+    # One that stays stuck keeps nobody else.
+    another = place.make(days=40)
+    assert place.clean_up(run="cleanup/other", batch_size=1).error_count == 1
+    assert (place.status(stuck), place.status(another)) == ("expired", "deleted")
     monkeypatch.undo()
     assert place.clean_up(run="cleanup/two").removal.projects == 1
     assert (place.status(stuck), list(trash.iterdir())) == ("deleted", [])
+
+
+def test_a_disk_that_fails_meanwhile_does_not_expire_everything(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = place.make_many(50, days=40)
+    for key in many:
+        place.directory(key).mkdir()
+
+    def set_aside(self: ProjectsDirectory, name: str) -> str | None:
+        raise StorageError(f"{name!r} cannot be removed: Read-only file system")
+
+    monkeypatch.setattr(ProjectsDirectory, "set_aside", set_aside)
+    report = place.clean_up(batch_size=20)
+    assert (report.error_count, len(report.errors), report.stopped) == (20, 20, "none of 20 could be removed")
+    assert [place.status(key) for key in many].count("ready") == 30
+    assert report.due_left == 50
+    monkeypatch.undo()
+    place.clean_up()
+    assert place.gone(many) == set(many)
 
 
 # Kills and races

@@ -24,6 +24,8 @@ _LIVE = "its run is live"
 _CHANGED = "somebody was at work on it"
 # With a target for the disk, it is looked at more often.
 _BATCH_WITH_TARGET = 20
+# So many that cannot be removed, and nothing else, are the disk's fault.
+_HOPELESS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +162,8 @@ class CleanUp:
                 report.removal.add(one, one.reason or "its removal was begun")
             after = batch[-1].id
         for batch, live in self._pages(as_of):
+            if self._is_late(report):
+                break
             for one in batch:
                 self._judge(report, one, live)
         report.due_left = report.removal.projects
@@ -204,8 +208,8 @@ class CleanUp:
                 report.disk_bytes += removed.disk_bytes
                 for key, sentence in removed.errors.items():
                     report.fail(str(key), sentence)
-                if removed.errors and not removed.count:
-                    report.stopped = "nothing of a whole batch could be removed"
+                if len(removed.errors) >= _HOPELESS and not removed.count:
+                    report.stopped = f"none of {len(removed.errors)} could be removed"
                 self._progress(f"Removed {done} generated project(s), {due} were due: {report.disk_bytes} bytes")
         size = self._settings.cleanup_report_size
         report.removal = Listing.of(
