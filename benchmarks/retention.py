@@ -10,7 +10,7 @@ the record as a tombstone (what it was, and why it went) with its exports and ca
 all its indexes, where a `DELETE` touches none, and writes two events and not one; and it reads the rules, twice. The
 sweep of leftovers after a clean-up is not part of it; it is in `daily`.
 
-`directories`: of 10,000 directories (a git repository, a working tree and an archive each) the clean-up removes half,
+`directories`: of 20,000 directories (a git repository, a working tree and an archive each) the clean-up removes half,
 with their records, and `rm -rf` the other half, in turns. They are all there before the first goes.
 
 `meanwhile`: clean-ups of 10,000 and of 90,000 in processes of their own, whose memory is sampled. During the larger one
@@ -25,6 +25,7 @@ sampled for how long the clean-up's transaction has locked rows of generated pro
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -55,7 +56,7 @@ from scaffolder.records.retention import RetentionRecords
 from scaffolder.records.store import ProjectRecords
 from scaffolder.retention import cleanup
 from scaffolder.retention.cleanup import CleanUp, check_request
-from scaffolder.retention.directory import TRASH
+from scaffolder.retention.directory import MARKER, TRASH
 from scaffolder.retention.report import Report
 from scaffolder.retention.rules import load_rules
 
@@ -63,12 +64,13 @@ PROJECTS: Final = 300
 GENERATED: Final = 1_000_000
 ROUNDS: Final = 5
 ROWS_EACH: Final = 10_000  # of either side in each round
-DIRECTORIES_EACH: Final = 1_000  # the same
+DIRECTORIES_EACH: Final = 2_000  # the same
 MEMORY: Final = (10_000, 90_000)
 READ_SECONDS: Final = 10.0
 _READ_PAUSE_SECONDS: Final = 0.03
 _SAMPLE_SECONDS: Final = 0.02
 _READERS: Final = 2
+_KINDS: Final = ("get", "newest", "oldest")  # one by its id, the first page of a project either way
 _COPIES: Final = 100  # of the template directory that are copied at once
 _NAME: Final = "clean-up"
 
@@ -227,6 +229,10 @@ def main() -> None:
         settings = replace(Settings(), generated_projects_dir=root / "generated-projects", cache_dir=root / "cache")
         settings.generated_projects_dir.mkdir()
         bench = Bench(root=root, database=postgres.url("scaffolder"), settings=settings, scale=scale)
+        with bench.connect() as connection:
+            # That of these records, although most of what they know is not there.
+            installation = ProjectRecords(connection).retention.read_installation()
+            (settings.generated_projects_dir / MARKER).write_text(str(installation.id))
         _say("filling the records")
         bench.fill(_FILL, generated=bench.size(GENERATED - 3 * ROUNDS * ROWS_EACH))
         figures: dict[str, float] = {}
@@ -242,9 +248,11 @@ def main() -> None:
         "rows_over_statements": figures["rows_clean_up_ms"] / figures["rows_statements_ms"],
         "directories_over_rm": figures["directories_clean_up_ms"] / figures["directories_rm_ms"],
         "memory_large_over_small": figures[f"memory_{large}_mb"] / figures[f"memory_{small}_mb"],
-        "reads_over_idle": figures["reads_meanwhile_p50_ms"] / figures["reads_idle_p50_ms"],
-        "reads_over_idle_p95": figures["reads_meanwhile_p95_ms"] / figures["reads_idle_p95_ms"],
     }
+    for kind, part in itertools.product(_KINDS, ("p50", "p95")):
+        ratios[f"reads_{kind}_{part}_over_idle"] = (
+            figures[f"reads_{kind}_meanwhile_{part}_ms"] / figures[f"reads_{kind}_idle_{part}_ms"]
+        )
     print_result("retention", ratios=ratios, figures=figures)
 
 
@@ -430,7 +438,8 @@ def _measure_directories(bench: Bench) -> dict[str, float]:
                     _check_count(_clean_up(bench, connection, days=days).removal.projects, count)
             seconds[who].append(time.perf_counter() - began)
             _say(f"  {who}: {seconds[who][-1]:.2f} s")
-    _check_count(len([*ours.iterdir(), *(ours / TRASH).iterdir()]), 1)
+    # The trash and the marker.
+    _check_count(len([*ours.iterdir(), *(ours / TRASH).iterdir()]), 2)
     return {
         "directories_clean_up_ms": 1000 * statistics.median(seconds["clean_up"]) / count,
         "directories_rm_ms": 1000 * statistics.median(seconds["rm"]) / count,
@@ -502,10 +511,12 @@ def _measure_meanwhile(bench: Bench) -> dict[str, float]:
             work()
         found |= {f"memory_{full}_mb": peaks["peak_mb"], f"memory_{full}_more_than_at_start_mb": peaks["more_mb"]}
         _say(f"  {count}: {peaks}")
-    idle += _read(bench, key, lambda: _wait(bench.scale * READ_SECONDS))
-    for name, values in (("idle", idle), ("meanwhile", meanwhile)):
-        parts = statistics.quantiles(values, n=20)
-        found |= {f"reads_{name}_p50_ms": 1000 * statistics.median(values), f"reads_{name}_p95_ms": 1000 * parts[-1]}
+    for kind, values in _read(bench, key, lambda: _wait(bench.scale * READ_SECONDS)).items():
+        idle[kind] += values
+    for name, reads in (("idle", idle), ("meanwhile", meanwhile)):
+        for kind, values in reads.items():
+            found[f"reads_{kind}_{name}_p50_ms"] = 1000 * statistics.median(values)
+            found[f"reads_{kind}_{name}_p95_ms"] = 1000 * statistics.quantiles(values, n=20)[-1]
     return found
 
 
@@ -522,27 +533,30 @@ def _find_one(bench: Bench) -> UUID:
     return found
 
 
-def _read(bench: Bench, key: UUID, work: Callable[[], None]) -> list[float]:
-    """Return the seconds of all reads that some threads do now and then while `work` goes on."""
-    seconds: list[float] = []
+def _read(bench: Bench, key: UUID, work: Callable[[], None]) -> dict[str, list[float]]:
+    """Return the seconds of each kind of read that some threads do now and then while `work` goes on."""
+    seconds: dict[str, list[float]] = {kind: [] for kind in _KINDS}
     over = threading.Event()
 
     def read(first: int) -> None:
         with bench.connect() as connection:
             records = ProjectRecords(connection)
-            number = first
-            while not over.wait(_READ_PAUSE_SECONDS):
-                number += 1
-                within = {"project": f"p-{number % PROJECTS}"}
+            for number in itertools.count(first):
+                if over.wait(_READ_PAUSE_SECONDS):
+                    return
+                kind = _KINDS[number % len(_KINDS)]
                 began = time.perf_counter()
-                if number % 2:
+                if kind == "get":
                     records.get_generated_project(key)
                 else:
-                    order = Order(key="created_at", descending=bool(number % 4))
                     records.listing.list(
-                        listing.GENERATED_OF_PROJECT, order=order, limit=50, within=within, filters=_LIVING
+                        listing.GENERATED_OF_PROJECT,
+                        order=Order(key="created_at", descending=kind == "newest"),
+                        limit=50,
+                        within={"project": f"p-{number % PROJECTS}"},
+                        filters=_LIVING,
                     )
-                seconds.append(time.perf_counter() - began)
+                seconds[kind].append(time.perf_counter() - began)
 
     threads = [threading.Thread(target=read, args=(number,)) for number in range(_READERS)]
     for thread in threads:
