@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import psycopg
 import pytest
 
@@ -273,6 +274,21 @@ class Live:
         """Trigger a run and wait for its end."""
         return self.start(dag_id, **conf).wait(timeout_seconds=timeout_seconds)
 
+    def log_in(self, username: str) -> httpx2.Client:
+        """Return a client of the API server with the user's token."""
+        login = {"username": username, "password": self.airflow.settings.passwords[username]}
+        token = httpx2.post(f"{self.airflow.url}/auth/token", json=login).json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx2.Client(base_url=self.airflow.url, headers=headers, timeout=60)
+
+    def start_as(self, username: str, dag_id: str, **conf: Any) -> Run:
+        """Trigger a run as one of the users."""
+        self.rest.wait_for_dag(dag_id)
+        with self.log_in(username) as client:
+            answer = client.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
+        assert answer.status_code == 200, answer.text
+        return Run(self, dag_id, answer.json()["dag_run_id"])
+
     def start(self, dag_id: str, **conf: Any) -> Run:
         self.rest.wait_for_dag(dag_id)
         return Run(self, dag_id, self.rest.trigger(dag_id, conf=conf))
@@ -364,7 +380,7 @@ def live() -> Iterator[Live]:
                 plugins_folder=CHECKOUT / "plugins",
                 generated_projects_dir=settings.generated_projects_dir,
                 include_folder=CHECKOUT / "include",
-                users={"admin": "admin", "ada": "user", "vera": "viewer"},
+                users={"admin": "admin", "ada": "user", "bob": "user", "vera": "viewer"},
                 environment=_environment(records_postgres, workflows)
                 | {
                     "SCAFFOLDER_TEMPLATES_DIR": str(root / "templates"),

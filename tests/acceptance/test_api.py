@@ -24,10 +24,7 @@ def ada(live: Live) -> Iterator[httpx2.Client]:
     """Somebody who may use Airflow, and no more."""
     live.rest.wait_for_dag("steps")
     live.rest.wait_for_dag("export_repository")
-    login = {"username": "ada", "password": live.airflow.settings.passwords["ada"]}
-    token = httpx2.post(f"{live.airflow.url}/auth/token", json=login).json()["access_token"]
-    headers = {"Authorization": f"Bearer {token}"}
-    with httpx2.Client(base_url=live.airflow.url, headers=headers, timeout=60) as client:
+    with live.log_in("ada") as client:
         client.post(f"{API}/projects", json={"slug": "own", "name": "Own"})
         yield client
 
@@ -157,9 +154,9 @@ def test_a_failed_export_is_tried_again_in_its_own_run(live: Live, ada: httpx2.C
 
 def test_what_is_private_is_refused_to_runs_by_hand_too(live: Live, ada: httpx2.Client) -> None:
     """Somebody else triggers the workflow in Airflow itself, below the project of ada."""
-    run = live.start("steps", name="intruder", project="own").wait()
+    run = live.start_as("bob", "steps", name="intruder", project="own").wait()
     assert run.state == "failed"
-    assert "PermissionDeniedError: user 'admin' is no member of project 'own'" in run.log("open_generated_project")
+    assert "PermissionDeniedError: user 'bob' is no member of project 'own'" in run.log("open_generated_project")
     # An administrator may by our API, where Airflow's auth manager can be asked.
     made = live.rest.request(
         "POST", f"{API}/projects/own/generated", json={"workflow": "steps", "params": {"name": "let-in"}}

@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import psycopg
 import pytest
 
@@ -157,15 +156,7 @@ def test_a_run_that_somebody_clears_has_no_rights_of_who_triggered_it(live: Live
 
 
 def test_fewer_days_are_for_administrators(live: Live, old: Run) -> None:
-    login = {"username": "ada", "password": live.airflow.settings.passwords["ada"]}
-    token = httpx2.post(f"{live.airflow.url}/auth/token", json=login).json()["access_token"]
-    answer = httpx2.post(
-        f"{live.airflow.url}/api/v2/dags/{DAG}/dagRuns",
-        headers={"Authorization": f"Bearer {token}"},
-        json={"logical_date": None, "conf": {"retention_days": 1}},
-    )
-    assert answer.status_code == 200, answer.text
-    run = Run(live, DAG, answer.json()["dag_run_id"]).wait()
+    run = live.start_as("ada", DAG, retention_days=1).wait()
     assert run.state == "failed"
     assert "PermissionDeniedError: retention_days is 1, so nothing was deleted: user 'ada'" in run.log("clean_up")
     assert Path(get_project_directory(old.generated_project.id, settings=live.settings)).exists()

@@ -757,8 +757,11 @@ def test_a_directory_that_is_swapped_for_a_link_meanwhile_leads_nowhere(place: P
 
     def swap() -> None:
         """Swap directories below the trash, and whole generated projects, for links to the outside and back."""
+        found: list[Path] = []
         while not stop.is_set():
-            for path in [*root.glob("*/repository/d*"), *root.glob(".trash/*/repository/d*")][:50]:
+            with suppress(OSError):  # what is looked at goes meanwhile
+                found = [*root.glob("*/repository/d*"), *root.glob(".trash/*/repository/d*")][:50]
+            for path in found:
                 with suppress(OSError):
                     path.rename(tmp_path / f"aside-{uuid4()}")
                     path.symlink_to(outside, target_is_directory=True)

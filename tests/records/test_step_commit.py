@@ -177,6 +177,7 @@ def test_a_run_that_is_over_takes_no_more_files(records: ProjectRecords, setting
 
 
 def test_a_projects_directory_that_cannot_be_written_is_named(records: ProjectRecords, settings: Settings) -> None:
+    settings.generated_projects_dir.rmdir()
     settings.generated_projects_dir.write_text("a file is in the way")
     key = open_project(records).id
     with pytest.raises(StorageError, match="SCAFFOLDER_GENERATED_PROJECTS_DIR"):

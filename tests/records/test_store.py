@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -60,11 +61,27 @@ def put_status(connection: psycopg.Connection[Any], table: str, key: object, sta
         connection.execute(f"UPDATE {table} SET status = %s WHERE id = %s", (status, key))
 
 
-def find_moves(connection: psycopg.Connection[Any], table: str, key: object, statuses: list[str]) -> set[Any]:
+def put_generated_status(connection: psycopg.Connection[Any], table: str, key: object, status: str) -> None:
+    over = status not in {"pending", "generating"}
+    with connection.transaction():
+        connection.execute("SET LOCAL session_replication_role = replica")
+        connection.execute(
+            f"UPDATE {table} SET status = %s, ended_at = CASE WHEN %s THEN now() END WHERE id = %s", (status, over, key)
+        )
+
+
+def find_moves(
+    connection: psycopg.Connection[Any],
+    table: str,
+    key: object,
+    statuses: list[str],
+    *,
+    put: Callable[[psycopg.Connection[Any], str, object, str], None] = put_status,
+) -> set[Any]:
     """Try every move and return those that the database lets through."""
     moves = set()
     for old, new in itertools.permutations(statuses, 2):
-        put_status(connection, table, key, old)
+        put(connection, table, key, old)
         try:
             connection.execute(f"UPDATE {table} SET status = %s WHERE id = %s", (new, key))
         except psycopg.errors.CheckViolation as error:
@@ -78,8 +95,8 @@ def test_the_database_allows_only_the_moves_of_a_generated_project(
     records: ProjectRecords, connection: psycopg.Connection[Any]
 ) -> None:
     key = open_project(records).id
-    connection.execute("UPDATE generated_project SET expires_at = now()")
-    assert find_moves(connection, "generated_project", key, GENERATED) == GENERATED_MOVES
+    found = find_moves(connection, "generated_project", key, GENERATED, put=put_generated_status)
+    assert found == GENERATED_MOVES
 
 
 def test_the_database_allows_only_the_moves_of_an_export(
@@ -296,10 +313,13 @@ def test_every_change_of_status_leaves_an_event_with_its_actor(records: ProjectR
     records.set_actor(None)
     records.mark_failed(key, error="why", rules=keep_days(7))
     events = [(event.kind, event.detail, event.actor) for event in records.list_events(key)]
+    expiry = events[-1][1]["expires_at"]
+    expiry["to"] = datetime.fromisoformat(expiry["to"])
     assert events == [
         ("created", {"to": "pending"}, "ada"),
         ("status", {"from": "pending", "to": "generating"}, "ada"),
         ("status", {"from": "generating", "to": "failed", "error": "why"}, None),
+        ("changed", {"expires_at": {"from": None, "to": records.get_generated_project(key).expires_at}}, None),
     ]
 
 

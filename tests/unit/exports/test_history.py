@@ -335,6 +335,8 @@ def test_a_run_has_a_commit_of_its_own(identity: CommitIdentity | None, user: st
         held_until=None,
         export_count=0,
         export_status=None,
+        ended_at=RUN_AT,
+        removal_reason=None,
         regenerated_from=None,
         error=None,
         created_by=user,

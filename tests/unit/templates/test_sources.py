@@ -299,7 +299,7 @@ def test_what_a_killed_fetch_left_is_no_obstacle(settings: Settings, repository:
     write_tree(home / "unfinished-x", {"tree/a": "half"})
     assert render(reference, settings) == {"a.txt": b"one"}
     assert not leftover.exists()
-    assert sorted(path.name for path in home.iterdir()) == ["commits", "mirror.git"]
+    assert sorted(path.name for path in home.iterdir()) == ["commits", "mirror.git", "used"]
 
 
 def test_a_fetch_killed_at_any_moment_leaves_nothing_half(settings: Settings, repository: Path, tmp_path: Path) -> None:
