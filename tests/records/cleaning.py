@@ -26,6 +26,7 @@ from scaffolder.records.store import ProjectRecords
 from scaffolder.retention.cleanup import CleanUp, check_request
 from scaffolder.retention.rules import load_rules
 from tests.factories import begin_call, make_run, open_project
+from tests.records.killing import run_in_child
 
 WATCHED = (
     "retention/cleanup.py",
@@ -125,7 +126,7 @@ def clean_up(url: str, settings: Settings, *, run: str, kill_at: int, every_call
             sys.settrace(trace)
         worker.execute()
         sys.settrace(None)
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)  # type: ignore[arg-type]  # None is taken
 
 
 def _killer(kill_at: int, *, every_call: bool) -> Any:
@@ -145,20 +146,10 @@ def _killer(kill_at: int, *, every_call: bool) -> Any:
 
 def fork(url: str, settings: Settings, *, run: str, kill_at: int, every_call: bool) -> bool:
     """Clean up in a child; say whether it was killed."""
-    child = os.fork()
-    if child == 0:
-        try:
-            clean_up(url, settings, run=run, kill_at=kill_at, every_call=every_call)
-        except BaseException as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            os._exit(1)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return True
-    if os.WEXITSTATUS(status):
-        raise SystemExit(f"the clean-up failed (kill_at={kill_at})")
-    return False
+    return run_in_child(
+        lambda: clean_up(url, settings, run=run, kill_at=kill_at, every_call=every_call),
+        what=f"the clean-up (kill_at={kill_at})",
+    )
 
 
 def read_state(url: str, settings: Settings, keys: dict[str, UUID]) -> dict[str, Any]:
@@ -168,7 +159,7 @@ def read_state(url: str, settings: Settings, keys: dict[str, UUID]) -> dict[str,
         def rows(statement: str) -> list[Any]:
             return sorted(
                 [names.get(str(row[0]), str(row[0])), *map(str, row[1:])] for row in connection.execute(statement)
-            )  # type: ignore[call-overload]
+            )  # type: ignore[call-overload]  # no literal
 
         return {
             "projects": rows("SELECT id, status, removal_reason, removal_claim, error FROM generated_project"),

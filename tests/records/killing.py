@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -60,10 +61,15 @@ def _killer(kill_at: int) -> Any:
 
 def fork(url: str, root: str, run: RunIdentity, *, kill_at: int) -> bool:
     """Do the step in a child; say whether it was killed."""
+    return run_in_child(lambda: run_step(url, root, run, kill_at=kill_at), what=f"the step (kill_at={kill_at})")
+
+
+def run_in_child(work: Callable[[], None], *, what: str) -> bool:
+    """Do `work` in a child; say whether it was killed. Raises SystemExit where it failed."""
     child = os.fork()
     if child == 0:
         try:
-            run_step(url, root, run, kill_at=kill_at)
+            work()
         except BaseException as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
             os._exit(1)
@@ -72,7 +78,7 @@ def fork(url: str, root: str, run: RunIdentity, *, kill_at: int) -> bool:
     if os.WIFSIGNALED(status):
         return True
     if os.WEXITSTATUS(status):
-        raise SystemExit(f"the step failed (kill_at={kill_at})")
+        raise SystemExit(f"{what} failed")
     return False
 
 

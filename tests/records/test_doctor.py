@@ -833,6 +833,17 @@ def test_the_records_of_another_installation_remove_nothing(records: ProjectReco
     assert all(path.is_dir() for path in paths)
 
 
+def test_nothing_is_removed_in_a_directory_of_other_records(scene: Scene) -> None:
+    [path] = plant_strangers(scene, 1)
+    marker = path.parent / ".scaffolder"
+    marker.write_text(f"{uuid4()}\n")
+    [finding] = scene.examine(repair=True, all_directories=True)
+    assert (finding.repaired, path.is_dir()) == (False, True)
+    assert "belongs to other records" in finding.detail
+    marker.unlink()
+    assert [one.repaired for one in scene.examine(repair=True)] == [True]
+
+
 def test_removal_takes_nothing_that_a_link_leads_to(scene: Scene, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -977,7 +988,7 @@ def test_a_run_that_was_taken_up_again_is_not_failed(scene: Scene) -> None:
         scene.runs.live.add(LIVE_RUN)
         return live
 
-    scene.runs.find_live = restart  # type: ignore[method-assign]
+    scene.runs.find_live = restart  # type: ignore[method-assign]  # of this one alone
     [finding] = doctor.examine()
     assert (finding.repaired, "goes on by now" in finding.detail) == (False, True)
     assert scene.records.get_generated_project(UUID(key)).status is GeneratedProjectStatus.GENERATING

@@ -601,7 +601,7 @@ def test_what_somebody_works_on_is_judged_again_before_it_goes(
                 place.runs.live = {(run.dag_id, run.run_id)}
             return asked(runs)
 
-        place.runs.find_live = find_live  # type: ignore[method-assign]
+        place.runs.find_live = find_live  # type: ignore[method-assign]  # of this one alone
         report = place.clean_up()
     assert place.gone([live, held, due]) == {due}
     assert {one["id"]: one["why"] for one in report.kept.entries} == {
@@ -997,7 +997,7 @@ def test_what_a_run_has_left_under_way_fails(place: Place) -> None:
         place.records.record_error(changed, error="at work")
         return find_live(runs)
 
-    place.runs.find_live = find_and_change  # type: ignore[method-assign]
+    place.runs.find_live = find_and_change  # type: ignore[method-assign]  # of this one alone
     assert (
         place.clean_up(dry_run=True, settings=replace(place.settings, sweep_grace_hours=72))
         .swept["abandoned_records"]

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
-
-from scaffolder.errors import StorageError
-from scaffolder.retention.directory import TRASH
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PIECE_BYTES: Final = 1_048_576
@@ -147,40 +142,3 @@ def digest_file(name: str, *, within: int, kind: str, prefix: bytes = b"") -> st
         while piece := file.read(_PIECE_BYTES):
             digest.update(piece)
     return digest.hexdigest()
-
-
-def remove_directory(root: Path, name: str) -> None:
-    """Remove the directory `name` of `root`: it moves into the trash in one step, and goes from there.
-
-    Raises StorageError and OSError.
-    """
-    with open_directory(root) as top:
-        if top is None:
-            return
-        with suppress(FileExistsError):
-            os.mkdir(TRASH, dir_fd=top)
-        aside = f"{name}-{uuid4().hex}"
-        with open_directory(TRASH, within=top) as trash:
-            if trash is None:
-                raise StorageError(f"{str(root / TRASH)!r} is no directory; accepted is one, or nothing there")
-            try:
-                os.rename(name, aside, src_dir_fd=top, dst_dir_fd=trash)
-            except FileNotFoundError:
-                return
-        empty_trash(root, aside)
-
-
-def empty_trash(root: Path, name: str) -> None:
-    """Remove what is in the trash of `root` by the name `name`; no link is followed. Raises StorageError, OSError."""
-    if not shutil.rmtree.avoids_symlink_attacks:
-        raise StorageError(f"{str(root / TRASH / name)!r} stays: this system cannot remove directories safely")
-    with open_below(root, TRASH) as trash:
-        status = None if trash is None else find_status(name, within=trash)
-        if status is None:
-            return
-        # Somebody else may remove it, too.
-        with suppress(FileNotFoundError):
-            if stat.S_ISDIR(status.st_mode):
-                shutil.rmtree(name, dir_fd=trash)
-            else:
-                os.unlink(name, dir_fd=trash)

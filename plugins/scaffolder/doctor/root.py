@@ -6,17 +6,18 @@ import os
 import stat
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from scaffolder.doctor.disk import empty_trash, find_status, open_directory, remove_directory
+from scaffolder.config import Settings
+from scaffolder.doctor.disk import find_status, open_directory
 from scaffolder.doctor.findings import Difference, FindingKind
 from scaffolder.errors import StorageError
-from scaffolder.records.doctor import DoctorRecords
 from scaffolder.records.doctor_models import KnownStatus
 from scaffolder.records.models import GeneratedProjectStatus
-from scaffolder.retention.directory import MARKER, TRASH
+from scaffolder.records.store import ProjectRecords
+from scaffolder.retention.directory import MARKER, TRASH, parse_id
+from scaffolder.retention.installation import open_projects_directory
 
 MAX_REMOVED: Final = 100
 MAX_REMOVED_OF_STRANGERS: Final = 10
@@ -25,16 +26,20 @@ _ID_CHARACTERS: Final = 36
 
 
 class RootExamination:
-    """One look at `root`. With `project`, only at the directories of that project.
+    """One look at the directory of generated projects. With `project`, only at the directories of that project.
 
     More than `MAX_REMOVED` directories without a record, or more than `MAX_REMOVED_OF_STRANGERS` where no other
     directory has one, may mean that the records are those of another installation: none is removed then, but where
     `all_directories` says so.
     """
 
-    def __init__(self, root: Path, records: DoctorRecords, *, project: str | None, all_directories: bool) -> None:
-        self._root = root
-        self._records = records
+    def __init__(
+        self, records: ProjectRecords, *, settings: Settings, project: str | None, all_directories: bool
+    ) -> None:
+        self._root = settings.generated_projects_dir
+        self._settings = settings
+        self._all_records = records
+        self._records = records.doctor
         self._project = project
         self._all_directories = all_directories
         self._known_count = 0
@@ -94,7 +99,7 @@ class RootExamination:
             found = self._records.find_statuses([record.id]).get(record.id)
             if found is None or found.status is not GeneratedProjectStatus.DELETED:
                 raise StorageError(f"the record of {name!r} has changed meanwhile")
-            remove_directory(self._root, name)
+            self._remove(name)
 
         return Difference(
             kind=FindingKind.DIRECTORY_OF_DELETED,
@@ -145,7 +150,7 @@ class RootExamination:
         def repair() -> None:
             if self._records.find_statuses([UUID(name)]):
                 raise StorageError(f"{name!r} has a record by now")
-            remove_directory(self._root, name)
+            self._remove(name)
 
         return Difference(
             kind=FindingKind.DIRECTORY_WITHOUT_RECORD,
@@ -179,14 +184,17 @@ class RootExamination:
             kind=FindingKind.STALE_TRASH,
             subject=path,
             detail=f"{path!r} was left by a removal that did not end; --repair removes it",
-            repair=lambda: empty_trash(self._root, name),
+            repair=lambda: self._remove_trash(name),
         )
 
+    # What is removed goes as everything does: where the directory is that of these records, reached from there alone.
 
-def parse_id(name: str) -> UUID | None:
-    """Return the id that is a directory's name, None where it is written in another way than ours."""
-    try:
-        key = UUID(name)
-    except ValueError:
-        return None
-    return key if str(key) == name else None
+    def _remove(self, name: str) -> None:
+        with open_projects_directory(self._all_records, settings=self._settings) as directory:
+            aside = directory.set_aside(name)
+            if aside is not None:
+                directory.remove(aside)
+
+    def _remove_trash(self, name: str) -> None:
+        with open_projects_directory(self._all_records, settings=self._settings) as directory:
+            directory.remove(name)

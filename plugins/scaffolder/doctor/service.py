@@ -75,8 +75,8 @@ class Doctor:
 
     def _compare(self, bare: Path) -> Iterator[Difference]:
         yield from RootExamination(
-            self._settings.generated_projects_dir,
-            self._records.doctor,
+            self._records,
+            settings=self._settings,
             project=self._scope.project,
             all_directories=self._scope.all_directories,
         ).compare()

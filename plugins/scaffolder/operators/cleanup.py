@@ -31,8 +31,8 @@ class CleanUpGeneratedProjectsOperator(BaseOperator):
     run at that moment would remove. Any number of these tasks may run at once: they share the work, and a killed one's
     is done by the next. The task fails, after all else is done, where something could not be removed.
 
-    Somebody who triggers a run may ask for what the schedule does. For fewer days than the settings say, and for what
-    may be too early, it takes an administrator (the setting ``administrators``), or an owner of `project`.
+    Somebody who triggers a run may ask for what the schedule does. Fewer days than the settings say are for
+    administrators (the setting ``administrators``) and for owners of `project`.
 
     :param retention_days: days that are kept where no rule says otherwise, 1 to 36,500. (templated)
     :param is_dry_run: whether to remove nothing and only report. (templated)

@@ -39,11 +39,16 @@ class Entry:
     @property
     def id(self) -> UUID | None:
         """The generated project whose directory has this name, None where none can."""
-        try:
-            found = UUID(self.name)
-        except ValueError:
-            return None
-        return found if str(found) == self.name else None
+        return parse_id(self.name)
+
+
+def parse_id(name: str) -> UUID | None:
+    """Return the id that is a directory's name, None where it is written in another way than ours."""
+    try:
+        found = UUID(name)
+    except ValueError:
+        return None
+    return found if str(found) == name else None
 
 
 class ProjectsDirectory:
