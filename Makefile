@@ -57,9 +57,9 @@ bench: install-dev ## Run one benchmark: NAME=module below benchmarks/.
 
 .PHONY: requirements
 requirements: install-uv ## Pin the requirements again, from pyproject.toml.
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --extra a2a --extra llm --extra fab --extra demo --extra copier --extra cookiecutter \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --extra a2a --extra llm --extra fab --extra celery --extra demo --extra copier --extra cookiecutter \
 		--custom-compile-command "make requirements" pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra a2a --extra llm --extra fab --extra demo --extra copier --extra cookiecutter --extra dev --constraint requirements.txt \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra a2a --extra llm --extra fab --extra celery --extra demo --extra copier --extra cookiecutter --extra dev --constraint requirements.txt \
 		--custom-compile-command "make requirements" pyproject.toml -o requirements-dev.txt
 
 .PHONY: clean

@@ -1,0 +1,49 @@
+"""Environments into which Scaffolder's wheel is installed, as others install it: no checkout is on their paths."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from local_airflow.bootstrap import index_settings
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def installed_environment(
+    tmp_path_factory: pytest.TempPathFactory, requirements: Path = CHECKOUT / "requirements.txt"
+) -> Path:
+    """Return the ``bin`` of an environment with `requirements` and the wheel; made once for all processes of a session."""
+    base = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        base = base.parent
+    environment = base / f"installed-{requirements.stem}"
+    with (base / f"{environment.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (environment / "complete").exists():
+            _install(environment, requirements)
+            (environment / "complete").touch()
+    return environment / "bin"
+
+
+def _install(environment: Path, requirements: Path) -> None:
+    configured = _run(sys.executable, "-m", "pip", "config", "list")
+    index = index_settings(pip_configuration=configured, environ=dict(os.environ))
+    uv = str(Path(sys.executable).with_name("uv"))
+    wheels = environment.with_name(f"{environment.name}-wheel")
+    _run(uv, "build", "--quiet", "--wheel", "--out-dir", str(wheels), str(CHECKOUT), **index)
+    _run(uv, "venv", "--quiet", "--python", sys.executable, str(environment))
+    install = (uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(environment / "bin/python"))
+    _run(*install, "--requirements", str(requirements), **index)
+    _run(*install, "--no-deps", *map(str, wheels.glob("*.whl")), **index)
+
+
+def _run(*command: str, **environment: str) -> str:
+    finished = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
