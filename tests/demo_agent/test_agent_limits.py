@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,8 @@ BAD_SETTINGS = [
     ({}, "DEMO_AGENT_TOKEN is not set"),
     ({"DEMO_AGENT_TOKEN": ""}, "DEMO_AGENT_TOKEN is not set"),
     ({"DEMO_AGENT_TOKEN": "two words"}, "printable ASCII"),
+    ({"DEMO_AGENT_TOKEN_FILE": "/nonexistent/token"}, "DEMO_AGENT_TOKEN_FILE is '/nonexistent/token', which cannot be"),
+    ({"DEMO_AGENT_TOKEN_FILE": "/dev/null"}, "DEMO_AGENT_TOKEN is not set"),
     ({"DEMO_AGENT_TOKEN": "t", "DEMO_AGENT_TIMEOUT_SECONDS": "0"}, "from 1 to 3600"),
     ({"DEMO_AGENT_TOKEN": "t", "DEMO_AGENT_TIMEOUT_SECONDS": "-1"}, "'-1'"),
     ({"DEMO_AGENT_TOKEN": "t", "DEMO_AGENT_MEMORY_MIB": "many"}, "DEMO_AGENT_MEMORY_MIB is 'many'"),
@@ -36,6 +39,11 @@ def test_refuses_bad_settings(environment: dict[str, str], expected: str) -> Non
 def test_reads_settings() -> None:
     settings = read_settings({"DEMO_AGENT_TOKEN": "t", "DEMO_AGENT_MAX_CONCURRENT": "3"})
     assert settings == Settings(token="t", max_concurrent=3)
+
+
+def test_reads_the_token_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("of-a-file\n")
+    assert read_settings({"DEMO_AGENT_TOKEN_FILE": str(tmp_path / "token")}).token == "of-a-file"
 
 
 def generate(settings: Settings, *texts: str) -> list[object]:

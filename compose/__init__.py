@@ -1,0 +1,1 @@
+"""What the one-off services of docker-compose.yaml do: secrets, databases, the first user."""
