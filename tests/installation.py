@@ -13,6 +13,7 @@ import pytest
 from local_airflow.bootstrap import index_settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+UV = str(Path(sys.executable).with_name("uv"))
 
 
 def installed_environment(
@@ -31,16 +32,25 @@ def installed_environment(
     return environment / "bin"
 
 
+def build_wheel(directory: Path) -> Path:
+    """Build the checkout's wheel into `directory` and return it."""
+    _run(UV, "build", "--quiet", "--wheel", "--out-dir", str(directory), str(CHECKOUT), **_index())
+    [wheel] = directory.glob("*.whl")
+    return wheel
+
+
 def _install(environment: Path, requirements: Path) -> None:
-    configured = _run(sys.executable, "-m", "pip", "config", "list")
-    index = index_settings(pip_configuration=configured, environ=dict(os.environ))
-    uv = str(Path(sys.executable).with_name("uv"))
-    wheels = environment.with_name(f"{environment.name}-wheel")
-    _run(uv, "build", "--quiet", "--wheel", "--out-dir", str(wheels), str(CHECKOUT), **index)
-    _run(uv, "venv", "--quiet", "--python", sys.executable, str(environment))
-    install = (uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(environment / "bin/python"))
+    index = _index()
+    wheel = build_wheel(environment.with_name(f"{environment.name}-wheel"))
+    _run(UV, "venv", "--quiet", "--python", sys.executable, str(environment))
+    install = (UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(environment / "bin/python"))
     _run(*install, "--requirements", str(requirements), **index)
-    _run(*install, "--no-deps", *map(str, wheels.glob("*.whl")), **index)
+    _run(*install, "--no-deps", str(wheel), **index)
+
+
+def _index() -> dict[str, str]:
+    configured = _run(sys.executable, "-m", "pip", "config", "list")
+    return index_settings(pip_configuration=configured, environ=dict(os.environ))
 
 
 def _run(*command: str, **environment: str) -> str:
