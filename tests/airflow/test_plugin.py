@@ -127,7 +127,8 @@ def test_broken_workflows_are_import_errors_and_the_others_stay(tmp_path: Path) 
     workflows.mkdir()
     (workflows / "good.yaml").write_text("id: good\nsteps:\n  - id: one\n    type: file_generation\n    delete: [x]\n")
     (workflows / "bad.yaml").write_text("id: bad\nsteps: []\n")
-    found = run_python(LOAD_DAGS, tmp_path, SCAFFOLDER_WORKFLOWS_DIR=str(workflows))
+    own = {"SCAFFOLDER_WORKFLOWS_DIR": str(workflows), "SCAFFOLDER_INCLUDE_SHIPPED": "false"}
+    found = run_python(LOAD_DAGS, tmp_path, **own)
     assert set(found["dags"]) == {"good", "discover_agent_apis", "export_repository", "cleanup_generated_projects"}
     assert list(found["errors"]) == ["workflow_errors.py"]
     assert "bad.yaml:2: steps are missing" in found["errors"]["workflow_errors.py"]
