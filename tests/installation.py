@@ -26,21 +26,23 @@ def installed_environment(
     with (base / f"{environment.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (environment / "complete").exists():
-            _install(environment, requirements)
+            install(environment, requirements)
             (environment / "complete").touch()
     return environment / "bin"
 
 
-def _install(environment: Path, requirements: Path) -> None:
+def install(environment: Path, requirements: Path) -> Path:
+    """Make an environment with `requirements` and the wheel of this checkout; return its ``bin``."""
     configured = _run(sys.executable, "-m", "pip", "config", "list")
     index = index_settings(pip_configuration=configured, environ=dict(os.environ))
     uv = str(Path(sys.executable).with_name("uv"))
     wheels = environment.with_name(f"{environment.name}-wheel")
     _run(uv, "build", "--quiet", "--wheel", "--out-dir", str(wheels), str(CHECKOUT), **index)
     _run(uv, "venv", "--quiet", "--python", sys.executable, str(environment))
-    install = (uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(environment / "bin/python"))
-    _run(*install, "--requirements", str(requirements), **index)
-    _run(*install, "--no-deps", *map(str, wheels.glob("*.whl")), **index)
+    command = (uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(environment / "bin/python"))
+    _run(*command, "--requirements", str(requirements), **index)
+    _run(*command, "--no-deps", *map(str, wheels.glob("*.whl")), **index)
+    return environment / "bin"
 
 
 def _run(*command: str, **environment: str) -> str:
