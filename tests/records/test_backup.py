@@ -15,8 +15,8 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from local_airflow import postgres as embedded
-from local_airflow.postgres import EmbeddedPostgres
+
+from local_airflow.postgres import EmbeddedPostgres, find_programs
 from scaffolder.config import Settings
 from scaffolder.doctor.findings import Finding
 from scaffolder.doctor.findings import FindingKind as K
@@ -60,7 +60,7 @@ class Place:
             "SCAFFOLDER_GENERATED_PROJECTS_DIR": str(self.root),
             "BACKUP": str(backup),
             # The programs of the server's own version.
-            "PATH": f"{embedded._programs()}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{find_programs()}{os.pathsep}{os.environ['PATH']}",
         }
         done = subprocess.run(
             ["sh", "-euxc", commands], env=os.environ | given, capture_output=True, text=True, check=False, timeout=60
