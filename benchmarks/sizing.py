@@ -46,7 +46,7 @@ _WORDS: Final = ("def", "return", "self", "class", "name", "value", "for", "in",
 
 def make_files(count: int, seed: int) -> list[GeneratedFile]:
     """Return files of about 1 KB that no other generated project has, and that compress as code does."""
-    chosen = random.Random(seed)  # noqa: S311  # no secret
+    chosen = random.Random(seed)  # no secret
     return [
         GeneratedFile(
             path=f"src/part{number // 20}/module{number}.py",

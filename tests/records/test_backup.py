@@ -15,7 +15,6 @@ from uuid import UUID
 import psycopg
 import pytest
 
-
 from local_airflow.postgres import EmbeddedPostgres, find_programs
 from scaffolder.config import Settings
 from scaffolder.doctor.findings import Finding
