@@ -53,7 +53,7 @@ class Place:
         self.connection = psycopg.connect(self.url, autocommit=True)
         self.records = ProjectRecords(self.connection)
 
-    def shell(self, commands: str, *, backup: Path) -> None:
+    def shell(self, commands: str, *, backup: Path, **variables: str) -> None:
         given = {
             "RECORDS_URL": self.url,
             "SCAFFOLDER_GENERATED_PROJECTS_DIR": str(self.root),
@@ -62,7 +62,12 @@ class Place:
             "PATH": f"{find_programs()}{os.pathsep}{os.environ['PATH']}",
         }
         done = subprocess.run(
-            ["sh", "-euxc", commands], env=os.environ | given, capture_output=True, text=True, check=False, timeout=60
+            ["sh", "-euxc", commands],
+            env=os.environ | given | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
         assert done.returncode == 0, done.stderr
 
@@ -168,6 +173,10 @@ def test_what_was_quiet_comes_back_whole(
         ["git", "status", "--porcelain"], cwd=repository, check=True, capture_output=True, text=True
     ).stdout == ""  # fmt: skip
     assert [restored.status(key) for key in (ready, failed, removed)] == [Status.READY, Status.FAILED, Status.DELETED]
+    shutil.rmtree(repository / ".git" / "objects")
+    assert restored.examine() != []
+    restored.shell(read_commands("One generated project alone"), backup=backup, GENERATED_ID=str(ready))
+    assert restored.examine() == []
     restored.remove(ready)
     restored.finish(restored.generate("new"))
     assert restored.examine() == []
