@@ -13,6 +13,7 @@ import pytest
 from local_airflow.bootstrap import index_settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+UV = str(Path(sys.executable).with_name("uv"))
 
 
 def installed_environment(
@@ -31,18 +32,27 @@ def installed_environment(
     return environment / "bin"
 
 
+def build_wheel(directory: Path) -> Path:
+    """Build the checkout's wheel into `directory` and return it."""
+    _run(UV, "build", "--quiet", "--wheel", "--out-dir", str(directory), str(CHECKOUT), **_index())
+    [wheel] = directory.glob("*.whl")
+    return wheel
+
+
 def install(environment: Path, requirements: Path) -> Path:
     """Make an environment with `requirements` and the wheel of this checkout; return its ``bin``."""
-    configured = _run(sys.executable, "-m", "pip", "config", "list")
-    index = index_settings(pip_configuration=configured, environ=dict(os.environ))
-    uv = str(Path(sys.executable).with_name("uv"))
-    wheels = environment.with_name(f"{environment.name}-wheel")
-    _run(uv, "build", "--quiet", "--wheel", "--out-dir", str(wheels), str(CHECKOUT), **index)
-    _run(uv, "venv", "--quiet", "--python", sys.executable, str(environment))
-    command = (uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(environment / "bin/python"))
+    index = _index()
+    wheel = build_wheel(environment.with_name(f"{environment.name}-wheel"))
+    _run(UV, "venv", "--quiet", "--python", sys.executable, str(environment))
+    command = (UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(environment / "bin/python"))
     _run(*command, "--requirements", str(requirements), **index)
-    _run(*command, "--no-deps", *map(str, wheels.glob("*.whl")), **index)
+    _run(*command, "--no-deps", str(wheel), **index)
     return environment / "bin"
+
+
+def _index() -> dict[str, str]:
+    configured = _run(sys.executable, "-m", "pip", "config", "list")
+    return index_settings(pip_configuration=configured, environ=dict(os.environ))
 
 
 def _run(*command: str, **environment: str) -> str:

@@ -373,7 +373,9 @@ def live() -> Iterator[Live]:
             for name, text in WORKFLOWS.items():
                 (workflows / name).write_text(text.replace("GIT_URL", git.url))
             publish_template(git, "topics", COPIED, tag="v1.0.0")
-            settings = Settings(generated_projects_dir=root / "generated-projects", workflows_dir=workflows)
+            settings = Settings(
+                generated_projects_dir=root / "generated-projects", workflows_dir=workflows, include_shipped=False
+            )
             airflow = LocalAirflow(
                 root / "state",
                 dags_folder=dags,
@@ -384,6 +386,7 @@ def live() -> Iterator[Live]:
                 environment=_environment(records_postgres, workflows)
                 | {
                     "SCAFFOLDER_TEMPLATES_DIR": str(root / "templates"),
+                    "SCAFFOLDER_INCLUDE_SHIPPED": "false",
                     "SCAFFOLDER_ALLOWED_TEMPLATES": f"*,{git.url}/*",
                     "SCAFFOLDER_CACHE_DIR": str(root / "cache"),
                     "AIRFLOW__METRICS__STATSD_ON": "True",

@@ -68,7 +68,10 @@ def _serve(postgres: EmbeddedPostgres, auth_manager: AuthManager) -> Iterator[Ap
     with tempfile.TemporaryDirectory(prefix="scaffolder-api-") as directory:
         root = Path(directory)
         settings = replace(
-            Settings(), generated_projects_dir=root / "generated-projects", workflows_dir=root / "workflows"
+            Settings(),
+            generated_projects_dir=root / "generated-projects",
+            workflows_dir=root / "workflows",
+            include_shipped=False,
         )
         settings.workflows_dir.mkdir()
         for name, text in WORKFLOWS.items():
@@ -83,6 +86,7 @@ def _serve(postgres: EmbeddedPostgres, auth_manager: AuthManager) -> Iterator[Ap
                 generated_projects_dir=settings.generated_projects_dir,
                 environment={
                     "SCAFFOLDER_WORKFLOWS_DIR": str(settings.workflows_dir),
+                    "SCAFFOLDER_INCLUDE_SHIPPED": "false",
                     "SCAFFOLDER_QUOTAS": '[{"project": "quota-*", "count": 1}]',
                 },
             ) as server,
