@@ -55,6 +55,8 @@ class A2aAgent:
     that are a URL are fetched where it is of the connection's own origin, and refused otherwise.
     """
 
+    protocol = "a2a"
+
     def __init__(
         self,
         connection: AgentConnection,

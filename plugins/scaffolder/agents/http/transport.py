@@ -34,6 +34,7 @@ from scaffolder.errors import (
     LimitExceededError,
     ScaffolderError,
 )
+from scaffolder.observability import traces
 
 __all__ = [
     "DEADLINE",
@@ -187,6 +188,8 @@ class AgentTransport(httpx2.AsyncBaseTransport):
         elif not isinstance(authentication, NoAuthentication | ClientCredentials):
             name, value = authentication.header
             headers[name] = value
+        if self._settings.agent_trace_context and (traceparent := traces.get_traceparent()):
+            headers["traceparent"] = traceparent
         for name in ("Transfer-Encoding", "Content-Length"):
             headers.pop(name, None)
         return httpx2.Request(request.method, url, headers=headers, content=content or None)

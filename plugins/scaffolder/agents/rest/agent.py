@@ -35,6 +35,8 @@ class RestAgent:
     method and path. `on_secret` is told every secret before it is used.
     """
 
+    protocol = "rest"
+
     def __init__(
         self,
         connection: AgentConnection,
