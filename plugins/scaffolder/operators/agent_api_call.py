@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeVar, cast
 from uuid import UUID
 
 from scaffolder.errors import AgentConfigurationError, AgentWaitError
-from scaffolder.observability import metrics
+from scaffolder.observability import logs, metrics
 from scaffolder.operators.names import SHARED_FIELDS
 from scaffolder.operators.step import Step, StepOperator
 
@@ -210,6 +210,7 @@ class AgentApiCallOperator(StepOperator):
     def _await_job(self, call: AgentCall, conn_id: str, step: Step) -> NoReturn:
         from scaffolder.operators.triggers import AgentJobTrigger
 
+        logs.bind(agent_call_id=call.id)
         job = call.job or {}
         self.log.info("Waiting for the job of agent call %s without a worker", call.id)
         metrics.count(metrics.STEP_WAITS, step_type=self.step_type, reason="agent_job")
@@ -245,6 +246,7 @@ class AgentApiCallOperator(StepOperator):
         return request
 
     def _report(self, call: AgentCall) -> dict[str, Any]:
+        logs.bind(agent_call_id=call.id)
         if call.replayed_from is None:
             self.log.info("The agent answered %s in %s ms", call.http_status or "", call.latency_ms)
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from scaffolder.records.models import GeneratedProject
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -81,6 +85,9 @@ def observing_step(context: Context, *, step_id: str, step_type: str) -> Iterato
         except Exception as error:
             outcome = "failed" if _is_for_good(error, context["ti"]) else "retry"
             name = type(error).__name__ if isinstance(error, ScaffolderError) else "other"
+            # Airflow's own line comes when the fields are gone.
+            reason = f"{type(error).__name__}: {error}" if isinstance(error, ScaffolderError) else type(error).__name__
+            log.warning("This try of step %s ends: %s", step_id, reason)
             metrics.count(metrics.STEP_ERRORS, step_type=step_type, error=name)
             metrics.count_refusal(error, where="step")
             raise

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from scaffolder.errors import ExportRejectedError, HostWaitError
-from scaffolder.observability import metrics
+from scaffolder.observability import logs, metrics
 from scaffolder.operators.assets import REPOSITORY_EXPORTED, add_outlet, link_archive, tell
 from scaffolder.operators.links import RepositoryLink
 from scaffolder.operators.names import SHARED_FIELDS
@@ -119,6 +119,7 @@ class RepoCreationOperator(StepOperator):
             )
         except HostWaitError as error:
             self._wait(error, step, waited_seconds=waited_seconds)
+        logs.bind(export_id=export.id)
         self.log.info("Exported commit %s to %s", export.exported_commit or export.commit, export.url)
         tell(
             context,
