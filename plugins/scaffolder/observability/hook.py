@@ -16,9 +16,11 @@ from scaffolder.observability.metrics import Metric, set_sink
 
 log = logging.getLogger(__name__)
 
-# What statsd and its dialects take for syntax is none of a value's; a name with its tags has 250 characters.
+# What statsd and its dialects take for syntax is none of a value's.
 _SYNTAX: Final = re.compile(r"[^A-Za-z0-9_./-]")
 _VALUE_CHARACTERS: Final = 80
+# Airflow's limit for a name with its tags, each with a comma and an equals sign.
+_CHARACTERS: Final = 250
 
 
 def send_from_task() -> None:
@@ -43,7 +45,7 @@ class _Sink:
         self._has_failed = False
 
     def __call__(self, metric: Metric, value: float, tags: Mapping[str, str]) -> None:
-        shown = {name: clean_tag(value) for name, value in tags.items()}
+        shown = clean_tags(metric.name, tags)
         try:
             if metric.kind == "counter":
                 self._stats.incr(metric.name, int(value), tags=shown)
@@ -62,6 +64,10 @@ def _make_sink(stats: ModuleType) -> _Sink:
     return _Sink(stats)
 
 
-def clean_tag(value: str) -> str:
-    """Return what a tag may be in all of Airflow's clients."""
-    return _SYNTAX.sub("_", value)[:_VALUE_CHARACTERS] or "_"
+def clean_tags(name: str, tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags as all of Airflow's clients take them: without syntax, and not too long."""
+    shown = {tag: _SYNTAX.sub("_", value)[:_VALUE_CHARACTERS] or "_" for tag, value in tags.items()}
+    room = _CHARACTERS - len(name) - sum(len(tag) + 2 for tag in shown)
+    if sum(map(len, shown.values())) > room:
+        shown = {tag: value[: room // len(shown)] for tag, value in shown.items()}
+    return shown

@@ -52,7 +52,7 @@ class RestAgent:
         self._name = connection.name
         self._settings = settings
         self._endpoints = endpoints
-        self._client = AgentClient(connection, settings=settings, on_secret=on_secret)
+        self._client = AgentClient(connection, settings=settings, on_secret=on_secret, is_traced=True)
         self._jobs = jobs.JobClient(self._client)
         self._operations: dict[str, OperationDefinition] = {}
 
