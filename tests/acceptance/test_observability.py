@@ -12,21 +12,7 @@ from tests.acceptance.conftest import Live, Run
 from tests.acceptance.test_main_job import run_service
 from tests.acceptance.test_steps import GOOD
 from tests.otlp_receiver import ReceivedSpan
-
-
-def read_metrics(live: Live) -> list[tuple[str, dict[str, str], float]]:
-    """Return what Airflow has sent to its statsd server since this was asked before: names, tags, values."""
-    live.metrics.settimeout(0.5)
-    found: list[tuple[str, dict[str, str], float]] = []
-    while True:
-        try:
-            lines = live.metrics.recv(65_536).decode().splitlines()
-        except TimeoutError:
-            return found
-        for line in lines:
-            name, value = line.partition("|")[0].rsplit(":", 1)
-            name, *tags = name.removeprefix("airflow.").split(",")
-            found.append((name, dict(tag.split("=") for tag in tags), float(value)))
+from tests.statsd_receiver import Sent, read_metrics
 
 
 def read_log(live: Live, run: Run, task_id: str) -> list[dict[str, Any]]:
@@ -41,15 +27,15 @@ def read_log(live: Live, run: Run, task_id: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def observed(live: Live) -> tuple[Run, list[tuple[str, dict[str, str], float]]]:
+def observed(live: Live) -> tuple[Run, list[Sent]]:
     """A main job and the metrics of it."""
-    read_metrics(live)
+    read_metrics(live.metrics)
     run = run_service(live, "bookings", project="observed")
-    return run, read_metrics(live)
+    return run, read_metrics(live.metrics)
 
 
 def test_a_run_is_counted_once_in_every_way(
-    observed: tuple[Run, list[tuple[str, dict[str, str], float]]],
+    observed: tuple[Run, list[Sent]],
 ) -> None:
     run, sent = observed
     project = run.generated_project
@@ -76,9 +62,7 @@ def test_a_run_is_counted_once_in_every_way(
     assert {name: set(tags) for name, tags, _ in sent} == {name: set(METRICS[name].tags) for name, _, _ in sent}
 
 
-def test_log_lines_say_what_they_are_about(
-    live: Live, observed: tuple[Run, list[tuple[str, dict[str, str], float]]]
-) -> None:
+def test_log_lines_say_what_they_are_about(live: Live, observed: tuple[Run, list[Sent]]) -> None:
     run, _ = observed
     generated = {"project": "observed", "generated_project_id": str(run.generated_project.id)}
     [call] = run.read("agent_calls")

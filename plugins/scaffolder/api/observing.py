@@ -39,6 +39,8 @@ class Observing:
         given = Headers(scope=scope).get(HEADER, "")
         request_id = given if _ID.fullmatch(given) else uuid4().hex
         started = time.monotonic()
+        # Airflow's, which leads here.
+        outer = scope.get("route")
         has_begun = False
 
         async def begin(message: Message) -> None:
@@ -46,7 +48,7 @@ class Observing:
             if message["type"] == "http.response.start" and not has_begun:
                 has_begun = True
                 MutableHeaders(scope=message)[HEADER] = request_id
-                _tell(scope, status=message["status"], seconds=time.monotonic() - started)
+                _tell(scope, outer, status=message["status"], seconds=time.monotonic() - started)
             await send(message)
 
         with logs.bound(request_id=request_id):
@@ -54,7 +56,7 @@ class Observing:
                 await self._app(scope, receive, begin)
             except Exception as error:
                 if not has_begun:
-                    _tell(scope, status=500, seconds=time.monotonic() - started)
+                    _tell(scope, outer, status=500, seconds=time.monotonic() - started)
                 # Whoever logs the traceback is outside, where no line has an id.
                 log.error("A request failed: %s", type(error).__name__)  # noqa: TRY400  # see above
                 raise
@@ -79,10 +81,10 @@ def _read_id(text: object) -> UUID | None:
         return None
 
 
-def _tell(scope: Scope, *, status: int, seconds: float) -> None:
-    method = scope["method"]
+def _tell(scope: Scope, outer: object, *, status: int, seconds: float) -> None:
+    method, route = scope["method"], scope.get("route")
     tags = {
-        "route": getattr(scope.get("route"), "path_format", None) or "none",
+        "route": "none" if route is None or route is outer else route.path_format,
         "method": method if method in _METHODS else "other",
         "status": str(status),
     }
