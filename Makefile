@@ -14,6 +14,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	&& { echo $$python; exit; }; done; echo python3)
 
 BIN := .venv/bin
+PIP_AUDIT := pip-audit==2.10.1
 
 .PHONY: help
 help: ## List the targets.
@@ -59,6 +60,10 @@ lint: install-dev ## Check style, formatting, types and the direction of imports
 bench: install-dev ## Run one benchmark: NAME=module below benchmarks/.
 	@test -f "benchmarks/$(NAME).py" || { echo "Error: NAME=$(NAME): there is no benchmarks/$(NAME).py" >&2; exit 2; }
 	$(BIN)/python -m benchmarks.$(NAME)
+
+.PHONY: audit
+audit: install-uv ## Ask PyPI for known vulnerabilities of what is pinned.
+	$(BIN)/uv tool run --from $(PIP_AUDIT) pip-audit --strict --progress-spinner off --disable-pip --no-deps --requirement requirements-dev.txt
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make requirements" \
 	--extra a2a --extra llm --extra fab --extra celery --extra demo --extra copier --extra cookiecutter pyproject.toml

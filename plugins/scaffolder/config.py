@@ -128,6 +128,11 @@ class Settings:
     agent_timeout_seconds: int = _setting(
         300, "Seconds to wait for an agent, and for its whole answer, however slowly that drips.", low=1, high=86_400
     )
+    agent_trace_context: bool = _setting(
+        default=True,
+        doc="Whether agents are told which trace a request belongs to, where Airflow's traces are on: see "
+        "docs/observability.md.",
+    )
     max_agent_json_depth: int = _setting(200, "Levels of nesting in one answer of an agent.", low=1, high=900)
     max_agent_files: int = _setting(5_000, "Files in one answer of an agent.", low=1, high=1_000_000)
     agent_tries: int = _setting(

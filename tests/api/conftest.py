@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -51,6 +52,7 @@ class Api:
     server: ApiServer
     connection: psycopg.Connection[Any]
     settings: Settings
+    metrics: socket.socket
 
     @property
     def records(self) -> ProjectRecords:
@@ -76,7 +78,10 @@ def _serve(postgres: EmbeddedPostgres, auth_manager: AuthManager) -> Iterator[Ap
         settings.workflows_dir.mkdir()
         for name, text in WORKFLOWS.items():
             (settings.workflows_dir / name).write_text(text)
+        metrics = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        metrics.bind(("127.0.0.1", 0))
         with (
+            metrics,
             psycopg.connect(postgres.url(database), autocommit=True) as connection,
             serve_api(
                 root / "server",
@@ -88,10 +93,16 @@ def _serve(postgres: EmbeddedPostgres, auth_manager: AuthManager) -> Iterator[Ap
                     "SCAFFOLDER_WORKFLOWS_DIR": str(settings.workflows_dir),
                     "SCAFFOLDER_INCLUDE_SHIPPED": "false",
                     "SCAFFOLDER_QUOTAS": '[{"project": "quota-*", "count": 1}]',
+                    "AIRFLOW__LOGGING__JSON_LOGS": "True",
+                    "AIRFLOW__METRICS__STATSD_ON": "True",
+                    "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
+                    "AIRFLOW__METRICS__STATSD_PORT": str(metrics.getsockname()[1]),
+                    "AIRFLOW__METRICS__METRICS_ALLOW_LIST": "scaffolder",
+                    "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True",
                 },
             ) as server,
         ):
-            yield Api(server=server, connection=connection, settings=settings)
+            yield Api(server=server, connection=connection, settings=settings, metrics=metrics)
 
 
 @pytest.fixture(scope="session")

@@ -575,14 +575,14 @@ DAMAGES = [
         words="'a/new' is extra",
         is_mended=False,
     ),
-    Damage(kind=K.ARCHIVE_MISSING, plant=lose_archive, words="is not there", is_mended=False),
+    Damage(kind=K.ARCHIVE_MISSING, plant=lose_archive, words="and there is no", is_mended=False),
     Damage(
         kind=K.ARCHIVE_MISSING,
         plant=lambda scene: lose_archive(scene, "manifest_path"),
         words="manifest.json",
         is_mended=False,
     ),
-    Damage(kind=K.ARCHIVE_MISSING, plant=name_foreign_archive, words="'/etc/passwd', which is not", is_mended=False),
+    Damage(kind=K.ARCHIVE_MISSING, plant=name_foreign_archive, words="'/etc/passwd', and there is no", is_mended=False),
     Damage(kind=K.ARCHIVE_DAMAGED, plant=cut_archive, words="bytes instead of", is_mended=False),
     Damage(kind=K.ARCHIVE_DAMAGED, plant=damage_archive, words="SHA-256", is_mended=False, deep=True),
     Damage(
@@ -920,7 +920,7 @@ def test_a_replacement_hides_no_damage(scene: Scene) -> None:
     assert [one.kind for one in scene.examine()] == [K.OBJECTS_DAMAGED]
 
 
-def test_archives_stay_where_the_directory_has_moved(scene: Scene) -> None:
+def test_archives_are_found_where_the_directory_has_moved(scene: Scene) -> None:
     """Their records name the place before."""
     for path in (scene.directory(scene.ready) / "archives").iterdir():
         os.utime(path, (1, 1))
@@ -931,8 +931,10 @@ def test_archives_stay_where_the_directory_has_moved(scene: Scene) -> None:
         str(scene.root),
     )
     before = scene.snapshot()
-    assert [one.kind for one in scene.examine(repair=True)] == [K.ARCHIVE_MISSING] * 3
+    assert scene.examine(repair=True, deep=True) == []
     assert scene.snapshot() == before
+    cut_archive(scene)
+    assert [one.kind for one in scene.examine()] == [K.ARCHIVE_DAMAGED]
 
 
 def test_an_edit_is_never_overwritten(scene: Scene) -> None:

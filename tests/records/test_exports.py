@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import subprocess
 import tarfile
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
 
 from scaffolder.config import Settings
@@ -98,6 +100,25 @@ def test_what_a_killed_try_left_is_removed(exports: Exports) -> None:
     export = exports.export("archive")
     name = Path(str(export.archive_path)).name
     assert sorted(path.name for path in archives.iterdir()) == [name, f"{name}.manifest.json"]
+
+
+def test_a_roll_back_finds_the_archive_where_the_directory_has_moved(
+    exports: Exports, connection: psycopg.Connection[Any]
+) -> None:
+    """The record names the place before, and nothing is touched there."""
+    export = exports.export("archive", rollback=True, bundle=True)
+    before = exports.directory.with_name("before")
+    shutil.copytree(exports.directory / "archives", before)
+    connection.execute(
+        "UPDATE repository_export SET archive_path = replace(archive_path, %(old)s, %(new)s), "
+        "result = replace(result::text, %(old)s, %(new)s)::json",
+        {"old": str(exports.directory / "archives"), "new": str(before)},
+    )
+    assert Path(str(exports.only.archive_path)).parent == before
+    assert exports.roll_back(None) == []
+    assert exports.only.status is ExportStatus.ROLLED_BACK
+    assert list((exports.directory / "archives").iterdir()) == []
+    assert Path(str(export.archive_path)).name in {path.name for path in before.iterdir()}
 
 
 def test_an_archive_that_cannot_be_written_is_on_the_record(exports: Exports) -> None:

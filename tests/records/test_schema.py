@@ -111,6 +111,20 @@ def test_check_names_the_remedy_for_an_empty_database(postgres: EmbeddedPostgres
         schema.check(make_url(postgres.url(empty_database, driver="psycopg")))
 
 
+def test_a_schema_of_a_later_version_is_left_to_that_version(postgres: EmbeddedPostgres, empty_database: str) -> None:
+    url = make_url(postgres.url(empty_database, driver="psycopg"))
+    schema.migrate(url)
+    with psycopg.connect(postgres.url(empty_database)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    way_back = rf"'9999'.* install the version that has it, .* --revision {schema.LATEST_REVISION}`"
+    with pytest.raises(SchemaVersionError, match=way_back):
+        schema.check(url)
+    for revision in ("head", "0001", "base"):
+        with pytest.raises(SchemaVersionError, match=way_back):
+            schema.migrate(url, revision=revision)
+    assert list_tables(postgres, empty_database) >= TABLES
+
+
 def test_says_that_the_database_is_away() -> None:
     with pytest.raises(RecordsUnavailableError, match="cannot be used now"):
         schema.check(make_url("postgresql+psycopg://nobody@127.0.0.1:9/none"))

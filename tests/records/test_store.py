@@ -15,6 +15,7 @@ from scaffolder.errors import (
     RecordNotFoundError,
     RecordsUnavailableError,
     SchemaVersionError,
+    SettingsError,
     StatusTransitionError,
 )
 from scaffolder.operators.generated_project import find_rolled_back_steps
@@ -336,6 +337,18 @@ def test_a_database_without_the_schema_names_the_remedy(postgres: Any, empty_dat
         pytest.raises(SchemaVersionError, match="scaffolder db migrate"),
     ):
         ProjectRecords(connection).get_generated_project(uuid4())
+
+
+def test_tables_of_another_user_name_the_remedy(connection: psycopg.Connection[Any], records: ProjectRecords) -> None:
+    """As after a restore by another user than that of the connection."""
+    connection.execute("CREATE ROLE stranger")
+    try:
+        connection.execute("SET ROLE stranger")
+        with pytest.raises(SettingsError, match="permission denied for table .*: accepted .* the user that owns"):
+            records.get_generated_project(uuid4())
+    finally:
+        connection.execute("RESET ROLE")
+        connection.execute("DROP ROLE stranger")
 
 
 def test_a_cut_connection_is_transient(records: ProjectRecords, postgres: Any, records_database: str) -> None:

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from scaffolder import errors
+from scaffolder.observability import metrics
 
 log = logging.getLogger(__name__)
 
@@ -114,12 +115,16 @@ def get_type(kind: type[errors.ScaffolderError]) -> str:
     return _TYPE_PREFIX + re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
 
 
+def get_status(kind: type[errors.ScaffolderError]) -> int:
+    """Return the status that the API answers an error of the package with."""
+    return next(status for ours, status in STATUSES if issubclass(kind, ours))
+
+
 def list_types() -> dict[str, tuple[int, str]]:
     """Return status and meaning of each problem type, for the documentation."""
     found = {_TYPE_PREFIX + name: (status, HTTPStatus(status).phrase) for status, name in sorted(_OTHER_TYPES.items())}
     for kind in _subclasses(errors.ScaffolderError):
-        meaning = (kind.__doc__ or "").strip().partition("\n")[0]
-        found[get_type(kind)] = (_get_status(kind), meaning)
+        found[get_type(kind)] = (get_status(kind), kind.get_meaning())
     return dict(sorted(found.items()))
 
 
@@ -171,11 +176,11 @@ def describe_error(error: Exception) -> tuple[int, str, str]:
         fields = [_describe(one) for one in error.errors()]
         return 422, _make_title(_OTHER_TYPES[422]), _join(fields)
     kind = type(error) if isinstance(error, errors.ScaffolderError) else errors.ScaffolderError
-    status = _get_status(kind)
+    status = get_status(kind)
     if status >= 500:
         log.error("A request failed: %s", error)
     # What is wrong inside (hosts, users, settings) is for the log.
-    detail = str(error) if status < 500 else f"{(kind.__doc__ or '').strip()} The API server's log says more"
+    detail = str(error) if status < 500 else f"{kind.get_meaning()} The API server's log says more"
     return status, _make_title(get_type(kind).removeprefix(_TYPE_PREFIX)), detail
 
 
@@ -186,6 +191,7 @@ def refuse(status: int, detail: str) -> JSONResponse:
 
 
 def _answer_ours(_: Request, error: Exception) -> JSONResponse:
+    metrics.count_refusal(error, where="api")
     kind = type(error) if isinstance(error, errors.ScaffolderError) else errors.ScaffolderError
     status, title, detail = describe_error(error)
     fields = _list_fields(error) if isinstance(error, errors.InvalidParametersError) else []
@@ -252,10 +258,6 @@ def _describe(one: Mapping[str, Any]) -> FieldProblem:
             return FieldProblem(pointer="", detail="the body is not JSON")
         return FieldProblem(pointer=make_pointer(*path), detail=message)
     return FieldProblem(parameter=".".join(str(part) for part in path), location=str(location), detail=message)
-
-
-def _get_status(kind: type[errors.ScaffolderError]) -> int:
-    return next(status for ours, status in STATUSES if issubclass(kind, ours))
 
 
 def _subclasses(kind: type[errors.ScaffolderError]) -> Iterable[type[errors.ScaffolderError]]:

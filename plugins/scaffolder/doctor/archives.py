@@ -53,19 +53,17 @@ class ArchiveComparison:
                     yield self._explain_unreferenced(found)
 
     def _compare_export(self, export: RecordedArchive) -> Iterator[Difference]:
-        for path, size_bytes, sha256 in _list_expected(export):
-            name = Path(path).name
-            is_ours = Path(path) == self._directory / name
-            status = None
-            if is_ours and self._descriptor is not None:
-                status = find_status(name, within=self._descriptor)
+        for named, size_bytes, sha256 in _list_expected(export):
+            # By its name: where the directory has moved, records still name the place before.
+            name = Path(named).name
+            path = str(self._directory / name)
+            status = None if self._descriptor is None else find_status(name, within=self._descriptor)
             if status is None:
-                elsewhere = "" if is_ours else f", which is not below {str(self._directory)!r}"
                 yield Difference(
                     kind=FindingKind.ARCHIVE_MISSING,
                     subject=str(export.id),
-                    detail=f"export {export.id} of {describe(self._record)} names {path!r}{elsewhere}, and the file is "
-                    "not there; exporting the generated project again writes it",
+                    detail=f"export {export.id} of {describe(self._record)} names {named!r}, and there is no "
+                    f"{path!r}; exporting the generated project again writes it",
                 )
                 continue
             reason = None
@@ -88,7 +86,6 @@ class ArchiveComparison:
         if time.time() - found.status.st_mtime < self._settled_after_seconds:
             return False
         for export in exports:
-            # By its name: where the directory has moved, records still name the place before.
             if any(found.path == Path(named).name for named, _, _ in _list_expected(export)):
                 return False
             # One that is under way has its names on its record at the end.

@@ -120,13 +120,15 @@ class ArchiveExporter:
         """
         others = request.ledger.records.list(request.generated_project.id)
         kept = {
-            path
+            path.name
             for one in others
             if one.id != request.export.id and one.status is ExportStatus.EXPORTED
             for path in _list_paths(one)
         }
-        for path in _list_paths(request.export):
-            if path in kept or path.parent != request.directory or path.is_dir():
+        for named in _list_paths(request.export):
+            # By its name: where the directory has moved, the record still names the place before.
+            path = request.directory / named.name
+            if named.name in kept or path.is_dir():
                 continue
             try:
                 path.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from scaffolder.errors import (
     RecordNotFoundError,
     RecordsUnavailableError,
     SchemaVersionError,
+    SettingsError,
     StatusTransitionError,
 )
 from scaffolder.records.doctor_models import ExaminedProject, KnownStatus, OpenExport, RecordedArchive
@@ -74,6 +75,11 @@ def translated_errors() -> Iterator[None]:
         raise SchemaVersionError(
             f"the records' database lacks what this version needs ({error.diag.message_primary}): "
             "run `scaffolder db migrate`"
+        ) from error
+    except pg.InsufficientPrivilege as error:
+        raise SettingsError(
+            f"the records' database refuses its user ({error.diag.message_primary}): accepted in the connection is the "
+            "user that owns the records' tables"
         ) from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         reason = " ".join(str(error).split())

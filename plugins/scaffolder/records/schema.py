@@ -23,15 +23,19 @@ _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 def migrate(url: URL, *, revision: str = "head") -> str:
     """Bring the schema to `revision` (``head``, ``base`` or a revision) and return the one it has then.
 
-    Going back drops what later revisions added, with its data.
+    Going back drops what later revisions added, with its data. Raises SchemaVersionError where the schema is that of a
+    later version of this package, which alone knows the way back.
 
     Safe to run twice and concurrently: a session lock lets one migration run at a time, the others find it done.
     """
     from alembic import command
 
     with _locked(url) as connection:
+        current = _current(connection)
+        if current is not None and current > LATEST_REVISION:
+            raise SchemaVersionError(_describe_other(current))
         config = _config(connection)
-        backward = revision == "base" or (revision != "head" and revision < (_current(connection) or ""))
+        backward = revision == "base" or (revision != "head" and revision < (current or ""))
         (command.downgrade if backward else command.upgrade)(config, revision)
         connection.commit()
         return _current(connection) or "base"
@@ -42,11 +46,16 @@ def check(url: URL) -> str:
     with _connected(url) as connection:
         current = _current(connection)
     if current != LATEST_REVISION:
-        raise SchemaVersionError(
-            f"the records' schema is at revision {current!r}, this version needs {LATEST_REVISION!r}: "
-            "run `scaffolder db migrate`"
-        )
+        raise SchemaVersionError(_describe_other(current))
     return current
+
+
+def _describe_other(current: str | None) -> str:
+    advice = "run `scaffolder db migrate`"
+    if current is not None and current > LATEST_REVISION:
+        way_back = f"`scaffolder db migrate --revision {LATEST_REVISION}`"
+        advice = f"install the version that has it, or let that one go back: {way_back}"
+    return f"the records' schema is at revision {current!r}, this version needs {LATEST_REVISION!r}: {advice}"
 
 
 @contextmanager
