@@ -71,6 +71,7 @@ def _serve(postgres: EmbeddedPostgres, auth_manager: AuthManager) -> Iterator[Ap
             Settings(), generated_projects_dir=root / "generated-projects", workflows_dir=root / "workflows"
         )
         settings.workflows_dir.mkdir()
+        settings.generated_projects_dir.mkdir()
         for name, text in WORKFLOWS.items():
             (settings.workflows_dir / name).write_text(text)
         with (
