@@ -91,6 +91,7 @@ def main() -> None:
         users={"admin": "admin", "ada": "user"},
         environment={
             "SCAFFOLDER_WORKFLOWS_DIR": str(workflows),
+            "SCAFFOLDER_INCLUDE_SHIPPED": "false",
             # With Airflow's default of 15, 16 clients of its own routes wait for each other until some fail.
             "AIRFLOW__DATABASE__SQL_ALCHEMY_POOL_SIZE": "40",
         },

@@ -167,6 +167,7 @@ def main() -> None:
             Settings(),
             generated_projects_dir=root / "generated-projects",
             templates_dir=root / "ours",
+            include_shipped=False,
             cache_dir=root / "cache",
             allow_trusted_templates=True,
             # Compiling 10,000 files that all differ takes longer than the defaults allow.

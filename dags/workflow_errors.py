@@ -10,6 +10,6 @@ from scaffolder.workflows.definition import load_definitions
 
 _settings = get_settings()
 load_quotas(_settings.quotas)
-_problems = load_definitions(_settings.workflows_dir, settings=_settings)[1]
+_problems = load_definitions(_settings)[1]
 if _problems:
     raise WorkflowDefinitionError(_problems)

@@ -1,4 +1,4 @@
-"""One Airflow DAG for each workflow in include/workflows/. Broken ones are shown by workflow_errors.py."""
+"""One Airflow DAG for each workflow, one's own and those that ship. Broken ones are shown by workflow_errors.py."""
 
 from airflow.sdk import get_parsing_context
 
@@ -8,6 +8,6 @@ from scaffolder.workflows.definition import load_definitions
 
 _settings = get_settings()
 _wanted = get_parsing_context().dag_id
-for _definition in load_definitions(_settings.workflows_dir, settings=_settings)[0]:
+for _definition in load_definitions(_settings)[0]:
     if _wanted in (None, _definition.id):
         globals()[_definition.id] = build_dag(_definition, settings=_settings)

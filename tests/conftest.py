@@ -6,12 +6,15 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 # Airflow reads these when it is imported, so they come before anything else does.
 _HOME = Path(tempfile.mkdtemp(prefix="scaffolder-tests-"))
@@ -29,6 +32,7 @@ import psycopg  # noqa: E402
 
 from local_airflow.postgres import EmbeddedPostgres  # noqa: E402
 from scaffolder.config import Settings  # noqa: E402
+from scaffolder.observability import metrics  # noqa: E402
 from scaffolder.records import schema  # noqa: E402
 from scaffolder.records.store import ProjectRecords  # noqa: E402
 
@@ -111,3 +115,33 @@ def settings(tmp_path: Path) -> Settings:
         git_timeout_seconds=60,
         agent_timeout_seconds=30,
     )
+
+
+@pytest.fixture
+def told() -> Iterator[list[tuple[str, dict[str, str], float]]]:
+    """What metrics were told, as (name without "scaffolder.", tags, value); timers without their value."""
+    found: list[tuple[str, dict[str, str], float]] = []
+
+    def keep(metric: metrics.Metric, value: float, tags: Mapping[str, str]) -> None:
+        found.append((metric.name.removeprefix("scaffolder."), dict(tags), 0 if metric.kind == "timer" else value))
+
+    metrics.set_sink(keep)
+    yield found
+    metrics.set_sink(None)
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+    """Traces, turned on, and what they have kept."""
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    # OpenTelemetry lets a process set it once.
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    yield exporter
+    provider.shutdown()

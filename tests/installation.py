@@ -13,6 +13,7 @@ import pytest
 from local_airflow.bootstrap import index_settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+UV = str(Path(sys.executable).with_name("uv"))
 
 
 def installed_environment(
@@ -26,21 +27,32 @@ def installed_environment(
     with (base / f"{environment.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (environment / "complete").exists():
-            _install(environment, requirements)
+            install(environment, requirements)
             (environment / "complete").touch()
     return environment / "bin"
 
 
-def _install(environment: Path, requirements: Path) -> None:
+def build_wheel(directory: Path) -> Path:
+    """Build the checkout's wheel into `directory` and return it."""
+    _run(UV, "build", "--quiet", "--wheel", "--out-dir", str(directory), str(CHECKOUT), **_index())
+    [wheel] = directory.glob("*.whl")
+    return wheel
+
+
+def install(environment: Path, requirements: Path) -> Path:
+    """Make an environment with `requirements` and the wheel of this checkout; return its ``bin``."""
+    index = _index()
+    wheel = build_wheel(environment.with_name(f"{environment.name}-wheel"))
+    _run(UV, "venv", "--quiet", "--python", sys.executable, str(environment))
+    command = (UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(environment / "bin/python"))
+    _run(*command, "--requirements", str(requirements), **index)
+    _run(*command, "--no-deps", str(wheel), **index)
+    return environment / "bin"
+
+
+def _index() -> dict[str, str]:
     configured = _run(sys.executable, "-m", "pip", "config", "list")
-    index = index_settings(pip_configuration=configured, environ=dict(os.environ))
-    uv = str(Path(sys.executable).with_name("uv"))
-    wheels = environment.with_name(f"{environment.name}-wheel")
-    _run(uv, "build", "--quiet", "--wheel", "--out-dir", str(wheels), str(CHECKOUT), **index)
-    _run(uv, "venv", "--quiet", "--python", sys.executable, str(environment))
-    install = (uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(environment / "bin/python"))
-    _run(*install, "--requirements", str(requirements), **index)
-    _run(*install, "--no-deps", *map(str, wheels.glob("*.whl")), **index)
+    return index_settings(pip_configuration=configured, environ=dict(os.environ))
 
 
 def _run(*command: str, **environment: str) -> str:

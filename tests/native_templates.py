@@ -33,7 +33,7 @@ def write_template(
         target.write_bytes(content.encode() if isinstance(content, str) else content)
     full = {"name": name, "version": "1.2.0", "description": "A service"} | definition
     (root / "template.yaml").write_text(yaml.safe_dump(full, sort_keys=False))
-    return load_template(root, templates_dir=directory)
+    return load_template(root, directories=[directory])
 
 
 def properties(**schemas: Any) -> dict[str, Any]:

@@ -23,6 +23,8 @@ TIB = 1024 * GIB
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT_INCLUDE = _PACKAGE.parent.parent / "include"
 _INCLUDE = _CHECKOUT_INCLUDE if (_CHECKOUT_INCLUDE / "workflows").is_dir() else _PACKAGE / "include"
+_SHIPPED_WORKFLOWS = _INCLUDE / "workflows"
+_SHIPPED_TEMPLATES = _INCLUDE / "templates"
 
 
 def _setting(
@@ -39,8 +41,12 @@ class Settings:
         Path("generated-projects"),
         "Where generated projects live. A relative path is taken from AIRFLOW_HOME. Shared by all workers.",
     )
-    workflows_dir: Path = _setting(_INCLUDE / "workflows", "Where workflow definitions (*.yaml) are found.")
-    templates_dir: Path = _setting(_INCLUDE / "templates", "Where templates are found, one directory each.")
+    workflows_dir: Path = _setting(_SHIPPED_WORKFLOWS, "Where your own workflow definitions (*.yaml) are found.")
+    templates_dir: Path = _setting(_SHIPPED_TEMPLATES, "Where your own templates are found, one directory each.")
+    include_shipped: bool = _setting(
+        default=True,
+        doc="Whether the workflows and templates that ship with Scaffolder are there beside your own.",
+    )
     allowed_templates: str = _setting(
         "*",
         "What workflows may use: comma-separated patterns, those with :// for git URLs, the others for names in the "
@@ -121,6 +127,11 @@ class Settings:
     )
     agent_timeout_seconds: int = _setting(
         300, "Seconds to wait for an agent, and for its whole answer, however slowly that drips.", low=1, high=86_400
+    )
+    agent_trace_context: bool = _setting(
+        default=True,
+        doc="Whether agents are told which trace a request belongs to, where Airflow's traces are on: see "
+        "docs/observability.md.",
     )
     max_agent_json_depth: int = _setting(200, "Levels of nesting in one answer of an agent.", low=1, high=900)
     max_agent_files: int = _setting(5_000, "Files in one answer of an agent.", low=1, high=1_000_000)
@@ -227,6 +238,21 @@ class Settings:
     step_retry_delay_seconds: int = _setting(
         5, "Seconds before the first retry of a step; doubles with each.", low=1, high=3_600
     )
+
+    @property
+    def workflow_directories(self) -> tuple[Path, ...]:
+        """Where workflows are looked for: first one's own, which win, then those that ship."""
+        return self._directories(self.workflows_dir, _SHIPPED_WORKFLOWS)
+
+    @property
+    def template_directories(self) -> tuple[Path, ...]:
+        """Where templates are looked for: first one's own, which win, then those that ship."""
+        return self._directories(self.templates_dir, _SHIPPED_TEMPLATES)
+
+    def _directories(self, own: Path, shipped: Path) -> tuple[Path, ...]:
+        # Whoever names no directory has no own one.
+        directories = [own] if own != shipped else []
+        return (*directories, shipped) if self.include_shipped else tuple(directories)
 
 
 def environment_variable(name: str) -> str:

@@ -10,8 +10,10 @@ import scaffolder
 from scaffolder.api import problems
 from scaffolder.api.description import DescribedApp, name_operation
 from scaffolder.api.links import PREFIX
+from scaffolder.api.observing import Observing, bind_subject
 from scaffolder.api.requests import BodyLimit, KnownQuery, check_media_type
 from scaffolder.api.routes import catalogue, events, exports, files, generated, projects
+from scaffolder.observability.hook import send_from_server
 from scaffolder.ui import agents
 from scaffolder.ui import projects as ui_projects
 
@@ -26,7 +28,7 @@ def create_app() -> FastAPI:
         description="Projects, what was generated for them and how, and where it went. Errors are "
         "`application/problem+json` (RFC 9457); lists continue after `next_cursor`; state changes need the token in "
         "the `Authorization` header.",
-        dependencies=[Depends(get_user), Depends(KnownQuery())],
+        dependencies=[Depends(bind_subject), Depends(get_user), Depends(KnownQuery())],
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -45,4 +47,6 @@ def create_app() -> FastAPI:
         app.include_router(pages, include_in_schema=False)
     problems.install(app)
     app.add_middleware(BodyLimit)
+    app.add_middleware(Observing)
+    send_from_server()
     return app

@@ -27,6 +27,7 @@ from scaffolder.records.models import GeneratedProject
 from scaffolder.records.store import ProjectRecords
 from tests.conftest import CHECKOUT
 from tests.github_peer import GithubPeer, serve_github
+from tests.otlp_receiver import OtlpReceiver, serve_otlp
 from tests.servers import AgentServer, GitServer, serve_agent, serve_git
 
 # One step for each kind of agent.
@@ -264,6 +265,7 @@ class Live:
     settings: Settings
     workflows_dir: Path
     metrics: socket.socket
+    traces: OtlpReceiver
     runs: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -368,12 +370,15 @@ def live() -> Iterator[Live]:
             serve_git(git_root) as git,
             serve_github(root / "github") as github,
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as metrics,
+            serve_otlp() as traces,
         ):
             metrics.bind(("127.0.0.1", 0))
             for name, text in WORKFLOWS.items():
                 (workflows / name).write_text(text.replace("GIT_URL", git.url))
             publish_template(git, "topics", COPIED, tag="v1.0.0")
-            settings = Settings(generated_projects_dir=root / "generated-projects", workflows_dir=workflows)
+            settings = Settings(
+                generated_projects_dir=root / "generated-projects", workflows_dir=workflows, include_shipped=False
+            )
             airflow = LocalAirflow(
                 root / "state",
                 dags_folder=dags,
@@ -384,19 +389,24 @@ def live() -> Iterator[Live]:
                 environment=_environment(records_postgres, workflows)
                 | {
                     "SCAFFOLDER_TEMPLATES_DIR": str(root / "templates"),
+                    "SCAFFOLDER_INCLUDE_SHIPPED": "false",
                     "SCAFFOLDER_ALLOWED_TEMPLATES": f"*,{git.url}/*",
                     "SCAFFOLDER_CACHE_DIR": str(root / "cache"),
                     "AIRFLOW__METRICS__STATSD_ON": "True",
                     "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
                     "AIRFLOW__METRICS__STATSD_PORT": str(metrics.getsockname()[1]),
                     "AIRFLOW__METRICS__METRICS_ALLOW_LIST": "scaffolder",
+                    "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True",
+                    "AIRFLOW__TRACES__OTEL_ON": "True",
+                    "OTEL_TRACES_EXPORTER": "otlp_proto_http",
+                    "OTEL_EXPORTER_OTLP_ENDPOINT": traces.url,
                 },
                 migrate_records=None,
             )
             records_postgres.create_database("scaffolder")
             _migrate(records_postgres)
             with airflow:
-                found = Live(airflow, records_postgres, agent, git, github, settings, workflows, metrics)
+                found = Live(airflow, records_postgres, agent, git, github, settings, workflows, metrics, traces)
                 _put_connections(found)
                 yield found
     finally:

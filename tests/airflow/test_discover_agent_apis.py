@@ -67,7 +67,7 @@ def run_discovery(
     monkeypatch.setattr(
         discovery,
         "get_settings",
-        lambda: replace(settings, workflows_dir=tmp_path / "workflows", agent_timeout_seconds=5),
+        lambda: replace(settings, workflows_dir=tmp_path / "workflows", include_shipped=False, agent_timeout_seconds=5),
     )
     host = psycopg.conninfo.conninfo_to_dict(postgres.url(records_database))
     database = {

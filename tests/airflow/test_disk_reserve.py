@@ -44,6 +44,7 @@ def client(
         "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-the-tests-0123456789abcdef0123456789abcdef0123456789",
         "AIRFLOW_CONN_SCAFFOLDER_DB": json.dumps(database),
         "SCAFFOLDER_WORKFLOWS_DIR": str(tmp_path),
+        "SCAFFOLDER_INCLUDE_SHIPPED": "false",
         "SCAFFOLDER_GENERATED_PROJECTS_DIR": str(tmp_path / "generated-projects"),
         "SCAFFOLDER_MIN_FREE_DISK_SIZE": str(shutil.disk_usage(tmp_path).free + 10 * GIB),
     }.items():

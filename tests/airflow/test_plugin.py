@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.conftest import CHECKOUT
 
 
@@ -43,17 +45,32 @@ print(json.dumps({
     "fastapi": "scaffolder.web" in sys.modules,
     "apps": [app["url_prefix"] for plugin in plugins if plugin.name == "scaffolder" for app in plugin.fastapi_apps],
     "listeners": [len(plugin.listeners) for plugin in plugins if plugin.name == "scaffolder"],
+    "views": len([view for view in plugins_manager._get_ui_plugins()[0] if "scaffolder" in view["url_route"]]),
+    "source": [str(plugin.source) for plugin in plugins if plugin.name == "scaffolder"],
 }))
+"""
+# Airflow reads by the backport, where that is installed.
+NOT_INSTALLED = """
+import importlib.util
+for name in filter(importlib.util.find_spec, ("importlib.metadata", "importlib_metadata")):
+    module = importlib.import_module(name)
+    module.distributions = lambda found=module.distributions: (one for one in found() if one.name != "airflow-scaffolder")
 """
 
 
-def test_the_plugin_loader_runs_one_file_and_clobbers_no_module(tmp_path: Path) -> None:
-    found = run_python(LOAD_PLUGINS, tmp_path)
+@pytest.mark.parametrize(
+    ("before", "source"),
+    [("", "EntryPoint(name='scaffolder'"), (NOT_INSTALLED, "scaffolder_plugin.py")],
+    ids=["installed", "a folder alone"],
+)
+def test_the_plugin_is_there_once_and_its_loader_clobbers_no_module(tmp_path: Path, before: str, source: str) -> None:
+    found = run_python(before + LOAD_PLUGINS, tmp_path)
     assert found["errors"] == {}
     assert found["plugins"].count("scaffolder") == 1
     assert "site-packages/github/" in found["github"]
     assert found["strays"] == []
-    assert found["listeners"] == [1]
+    assert (found["listeners"], found["views"]) == ([1], 3)
+    assert source in found["source"][0]
     # Tasks load plugins, too: the web app is made only when the API server asks for it.
     assert (found["fastapi"], found["apps"]) == (False, ["/scaffolder"])
 
@@ -110,7 +127,8 @@ def test_broken_workflows_are_import_errors_and_the_others_stay(tmp_path: Path) 
     workflows.mkdir()
     (workflows / "good.yaml").write_text("id: good\nsteps:\n  - id: one\n    type: file_generation\n    delete: [x]\n")
     (workflows / "bad.yaml").write_text("id: bad\nsteps: []\n")
-    found = run_python(LOAD_DAGS, tmp_path, SCAFFOLDER_WORKFLOWS_DIR=str(workflows))
+    own = {"SCAFFOLDER_WORKFLOWS_DIR": str(workflows), "SCAFFOLDER_INCLUDE_SHIPPED": "false"}
+    found = run_python(LOAD_DAGS, tmp_path, **own)
     assert set(found["dags"]) == {"good", "discover_agent_apis", "export_repository", "cleanup_generated_projects"}
     assert list(found["errors"]) == ["workflow_errors.py"]
     assert "bad.yaml:2: steps are missing" in found["errors"]["workflow_errors.py"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -51,6 +52,7 @@ class Api:
     server: ApiServer
     connection: psycopg.Connection[Any]
     settings: Settings
+    metrics: socket.socket
 
     @property
     def records(self) -> ProjectRecords:
@@ -68,13 +70,19 @@ def _serve(postgres: EmbeddedPostgres, auth_manager: AuthManager) -> Iterator[Ap
     with tempfile.TemporaryDirectory(prefix="scaffolder-api-") as directory:
         root = Path(directory)
         settings = replace(
-            Settings(), generated_projects_dir=root / "generated-projects", workflows_dir=root / "workflows"
+            Settings(),
+            generated_projects_dir=root / "generated-projects",
+            workflows_dir=root / "workflows",
+            include_shipped=False,
         )
         settings.workflows_dir.mkdir()
         settings.generated_projects_dir.mkdir()
         for name, text in WORKFLOWS.items():
             (settings.workflows_dir / name).write_text(text)
+        metrics = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        metrics.bind(("127.0.0.1", 0))
         with (
+            metrics,
             psycopg.connect(postgres.url(database), autocommit=True) as connection,
             serve_api(
                 root / "server",
@@ -84,11 +92,18 @@ def _serve(postgres: EmbeddedPostgres, auth_manager: AuthManager) -> Iterator[Ap
                 generated_projects_dir=settings.generated_projects_dir,
                 environment={
                     "SCAFFOLDER_WORKFLOWS_DIR": str(settings.workflows_dir),
+                    "SCAFFOLDER_INCLUDE_SHIPPED": "false",
                     "SCAFFOLDER_QUOTAS": '[{"project": "quota-*", "count": 1}]',
+                    "AIRFLOW__LOGGING__JSON_LOGS": "True",
+                    "AIRFLOW__METRICS__STATSD_ON": "True",
+                    "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
+                    "AIRFLOW__METRICS__STATSD_PORT": str(metrics.getsockname()[1]),
+                    "AIRFLOW__METRICS__METRICS_ALLOW_LIST": "scaffolder",
+                    "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True",
                 },
             ) as server,
         ):
-            yield Api(server=server, connection=connection, settings=settings)
+            yield Api(server=server, connection=connection, settings=settings, metrics=metrics)
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,7 @@ class ScriptedAgent:
 
     script: list[Any] = field(default_factory=lambda: [Answer(data={"n": 1}, status=200)])
     conn_id: str = "scripted"
+    protocol: str = "rest"
     identity: Mapping[str, Any] = field(default_factory=lambda: {"url": "http://agent"})
     keys: list[str] = field(default_factory=list)
     resendable: bool = False

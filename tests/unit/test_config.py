@@ -57,6 +57,17 @@ def test_a_switch_that_is_none_is_refused(text: str) -> None:
         load_settings({"SCAFFOLDER_ALLOW_TRUSTED_TEMPLATES": text})
 
 
+def test_own_directories_come_before_what_ships_which_can_be_left_out() -> None:
+    shipped = CHECKOUT / "include" / "workflows"
+    own = {"SCAFFOLDER_WORKFLOWS_DIR": "/own/workflows", "SCAFFOLDER_TEMPLATES_DIR": "/own/templates"}
+    without = {"SCAFFOLDER_INCLUDE_SHIPPED": "false"}
+    assert load_settings({}).workflow_directories == (shipped,)
+    assert load_settings(own).workflow_directories == (Path("/own/workflows"), shipped)
+    assert load_settings(own).template_directories == (Path("/own/templates"), CHECKOUT / "include" / "templates")
+    assert load_settings(own | without).workflow_directories == (Path("/own/workflows"),)
+    assert load_settings(without).workflow_directories == load_settings(without).template_directories == ()
+
+
 def test_every_bad_setting_is_named() -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings({"SCAFFOLDER_MAX_FILE_SIZE": "x", "SCAFFOLDER_WORKFLOWS_DIR": " "})

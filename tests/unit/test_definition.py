@@ -182,14 +182,41 @@ def test_a_broken_file_does_not_take_the_others_down(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text("id: [")
     (tmp_path / "c.yaml").write_text(GOOD.replace("id: service", "id: other"))
     (tmp_path / "d.yaml").write_text(GOOD)
-    definitions, problems = load_definitions(tmp_path, settings=Settings())
-    assert [definition.id for definition in definitions] == ["service", "other"]
+    definitions, problems = load_definitions(Settings(workflows_dir=tmp_path))
+    assert [definition.id for definition in definitions] == ["service", "other", "openapi_service"]
     assert len(problems) == 2
     assert "b.yaml:2: is no YAML" in problems[0]
     assert "d.yaml: id 'service' is taken" in problems[1]
 
 
+def test_own_workflows_are_there_beside_those_that_ship(tmp_path: Path) -> None:
+    (tmp_path / "service.yaml").write_text(GOOD)
+    definitions, problems = load_definitions(Settings(workflows_dir=tmp_path))
+    assert [definition.id for definition in definitions] == ["service", "openapi_service"]
+    assert problems == []
+
+
+def test_an_own_workflow_takes_the_place_of_one_that_ships(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(GOOD.replace("id: service", "id: openapi_service"))
+    definitions, problems = load_definitions(Settings(workflows_dir=tmp_path))
+    assert [(definition.id, definition.title) for definition in definitions] == [("openapi_service", "A service")]
+    assert problems == []
+
+
+def test_what_ships_does_not_step_in_for_an_own_workflow_that_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("id: openapi_service\nsteps: []\n")
+    definitions, problems = load_definitions(Settings(workflows_dir=tmp_path))
+    assert definitions == []
+    assert [problem.partition(":")[0] for problem in problems] == [str(tmp_path / "mine.yaml")]
+
+
+def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
+    definitions, problems = load_definitions(Settings(workflows_dir=tmp_path / "nope"))
+    assert [definition.id for definition in definitions] == ["openapi_service"]
+    assert problems == [f"{tmp_path / 'nope'}: is no directory (SCAFFOLDER_WORKFLOWS_DIR)"]
+
+
 def test_the_workflows_that_ship_are_sound() -> None:
-    definitions, problems = load_definitions(Settings().workflows_dir, settings=Settings())
+    definitions, problems = load_definitions(Settings())
     assert problems == []
     assert "openapi_service" in {definition.id for definition in definitions}

@@ -188,6 +188,8 @@ class Agent(Protocol):
     """
 
     conn_id: str
+    #: ``rest``, ``llm`` or ``a2a``.
+    protocol: str
     #: What matters for an answer besides the request (origin, default model), without secrets: part of the digest.
     identity: Mapping[str, Any]
 

@@ -11,12 +11,14 @@ from typing import TypeVar
 from scaffolder.config import Settings
 from scaffolder.errors import (
     AgentCircuitOpenError,
+    AgentRateLimitedError,
     AgentRejectedError,
     AgentUnavailableError,
     AgentWaitError,
     RecordsUnavailableError,
     TransientError,
 )
+from scaffolder.observability import metrics
 from scaffolder.records.agent_calls import AgentCallRecords
 from scaffolder.records.models import CircuitState
 
@@ -70,6 +72,7 @@ class Retrying:
         # Exponential, with jitter: those that failed together don't come back together.
         jitter = random.uniform(0.5, 1.5)  # noqa: S311  # no secret
         delay = max(self._settings.agent_backoff_seconds * 2 ** (self._tries - 1) * jitter, asked)
+        metrics.count(metrics.AGENT_RETRIES, connection=self._conn_id, reason=_name_reason(error))
         if delay > self._settings.agent_max_wait_seconds:
             raise AgentWaitError(str(error), retry_after_seconds=delay, tries=self._tries) from error
         log.warning("%s. Try %s of %s comes in %.1f s", error, self._tries + 1, self._settings.agent_tries, delay)
@@ -94,7 +97,7 @@ class Retrying:
         """Count a failure of the agent; to be asked to wait is none."""
         if not isinstance(error, AgentUnavailableError):
             return
-        self._is_probe = False
+        was_probe, self._is_probe = self._is_probe, False
         circuit = self._calls.strain_circuit(
             self._conn_id,
             failures=self._settings.agent_circuit_failures,
@@ -105,6 +108,9 @@ class Retrying:
             log.warning(
                 "The circuit breaker of agent %r is open after %s failures in a row", self._conn_id, circuit.failures
             )
+            # Requests that were under way when it opened may fail, too.
+            if was_probe or circuit.failures == self._settings.agent_circuit_failures:
+                metrics.count(metrics.AGENT_CIRCUIT_OPENINGS, connection=self._conn_id)
 
     def close_circuit(self) -> None:
         """Note that the agent has answered."""
@@ -116,3 +122,9 @@ class Retrying:
         """Note that a probe has ended with a refusal: the agent is there."""
         if self._is_probe:
             self.close_circuit()
+
+
+def _name_reason(error: TransientError) -> str:
+    if isinstance(error, AgentCircuitOpenError):
+        return "circuit_open"
+    return "rate_limited" if isinstance(error, AgentRateLimitedError) else "unavailable"

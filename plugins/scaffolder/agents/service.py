@@ -21,6 +21,7 @@ from scaffolder.errors import (
     AgentConfigurationError,
     AgentFateUnknownError,
     AgentJobError,
+    AgentRateLimitedError,
     AgentRejectedError,
     BudgetExceededError,
     LimitExceededError,
@@ -30,6 +31,7 @@ from scaffolder.errors import (
     TransientError,
 )
 from scaffolder.json_schema import SchemaError, find_violations
+from scaffolder.observability import logs, metrics, traces
 from scaffolder.records.agent_calls import FREE
 from scaffolder.records.models import AgentCall, AgentCallStatus, Charge
 from scaffolder.records.store import ProjectRecords
@@ -63,6 +65,13 @@ class _Entry:
     operation: str
     digest: str
     part_of: UUID | None = None
+
+
+@dataclass
+class _Sent:
+    """One request that was sent. `outcome` is that of the metric; None where nobody can tell what is the agent's."""
+
+    outcome: str | None = "interrupted"
 
 
 async def _find_nothing(_: str) -> None:
@@ -108,6 +117,10 @@ class AgentCalls:
             operation=request.subject,
             digest=digest,
         )
+        with logs.bound(agent_call_id=entry.id):
+            return await self._call(entry, request)
+
+    async def _call(self, entry: _Entry, request: CallRequest) -> AgentCall:
         found = self._calls.find(entry.id)
         if found and found.status is AgentCallStatus.WAITING and await self._is_under_way(found):
             log.info("The agent has accepted this job before; it is asked after, not sent again")
@@ -134,7 +147,11 @@ class AgentCalls:
 
     async def finish(self, call_id: UUID, request: CallRequest) -> AgentCall:
         """Fetch and record the result of a job that is done. Raises AgentJobError where it isn't."""
-        call = self._calls.get(call_id)
+        with logs.bound(agent_call_id=call_id):
+            return await self._finish(self._calls.get(call_id), request)
+
+    async def _finish(self, call: AgentCall, request: CallRequest) -> AgentCall:
+        call_id = call.id
         if call.status is AgentCallStatus.ANSWERED:
             return call
         if call.status is not AgentCallStatus.WAITING or call.job is None:
@@ -142,15 +159,18 @@ class AgentCalls:
         handle = call.job["handle"]
         started = time.monotonic()
         try:
-            answer = await self._retrying.do(lambda: self._agent.fetch_result(handle))
+            with traces.span("scaffolder.agent_job_result", kind="client", **self._describe(call_id, call.operation)):
+                answer = await self._retrying.do(lambda: self._agent.fetch_result(handle))
         except PermanentError as error:
             self._calls.fail(call_id, error=str(error), latency_ms=None, is_settled=True)
+            self._tell_of_job(call, "failed")
             raise
         charge = self._charge(answer)
         try:
             self._check_answer(answer, request)
         except ScaffolderError as error:
             self._calls.fail(call_id, error=str(error), latency_ms=None, charge=charge, is_settled=True)
+            self._tell_of_job(call, "failed")
             raise
         _log_warnings(answer)
         self._calls.answer(
@@ -160,6 +180,7 @@ class AgentCalls:
             latency_ms=(call.latency_ms or 0) + _milliseconds_since(started),
             charge=charge,
         )
+        self._tell_of_job(call, "done")
         return self._calls.get(call_id)
 
     async def fail_job(self, call_id: UUID, *, reason: str, is_over: bool) -> NoReturn:
@@ -167,6 +188,7 @@ class AgentCalls:
         call = self._calls.get(call_id)
         error = AgentJobError(f"the job of agent {self._agent.conn_id!r} brought nothing: {reason}")
         self._calls.fail(call_id, error=str(error), latency_ms=None, is_settled=True)
+        self._tell_of_job(call, "failed" if is_over else "given_up")
         if not is_over:
             await self._cancel(call)
         raise error
@@ -180,10 +202,12 @@ class AgentCalls:
             status = await self._retrying.do(lambda: self._agent.poll(handle))
         except PermanentError as error:
             self._calls.fail(call.id, error=str(error), latency_ms=None, is_settled=True)
+            self._tell_of_job(call, "failed")
             raise
         if status.state == "failed":
             log.info("The job of the try before brings nothing any more: %s", status.note)
             self._calls.fail(call.id, error=f"its job: {status.note}", latency_ms=None, is_settled=True)
+            self._tell_of_job(call, "failed")
         return status.state != "failed"
 
     async def _cancel_superseded(self, entry: _Entry) -> None:
@@ -195,6 +219,7 @@ class AgentCalls:
                 self._calls.fail(
                     call.id, error="the step asks for something else now", latency_ms=None, is_settled=True
                 )
+                self._tell_of_job(call, "given_up")
 
     async def _cancel(self, call: AgentCall) -> None:
         if call.job is None:
@@ -211,6 +236,7 @@ class AgentCalls:
             return None
         if found and found.status is AgentCallStatus.ANSWERED:
             log.info("Answered from the records: agent call %s", found.id)
+            self._tell_of_replay()
             return found
         if self._replay != "always":
             return None
@@ -218,6 +244,7 @@ class AgentCalls:
         if source is None:
             return None
         log.info("Answered from the records: agent call %s", source.id)
+        self._tell_of_replay()
         self._calls.replay(
             entry.id,
             source=source,
@@ -255,12 +282,13 @@ class AgentCalls:
             )
             key = self._begin(entry)
             started = time.monotonic()
-            with self._recording_end(entry, started, parts):
+            with self._observing(entry, parts) as sent, self._recording_end(entry, started, parts):
                 try:
                     answer = await send(key)
                 except RecordsUnavailableError:
                     raise
                 except TransientError as error:
+                    sent.outcome = "rate_limited" if isinstance(error, AgentRateLimitedError) else "unavailable"
                     failure, in_parts = error, parts is not None and parts.last is not None
                     in_doubt = not in_parts and getattr(error, "in_doubt", False)
                     self._calls.fail(
@@ -273,6 +301,7 @@ class AgentCalls:
                         return await self._settle_doubt(entry, recover, key, check, str(error), cause=error)
                 else:
                     self._finish_entry(entry, answer, started, check, parts)
+                    sent.outcome = "accepted" if isinstance(answer, Job) else "answered"
                     return answer
             await self._retrying.back_off(failure)
 
@@ -363,6 +392,53 @@ class AgentCalls:
             entry.id, http_status=answer.status, response=answer.data, latency_ms=latency_ms, charge=charge
         )
 
+    # What is observed of it
+
+    @contextmanager
+    def _observing(self, entry: _Entry, parts: _Parts | None) -> Iterator[_Sent]:
+        """Make one request a span and, unless it went out in parts, which are requests themselves, count it."""
+        sent = _Sent()
+        started = time.monotonic()
+        with traces.span("scaffolder.agent_call", kind="client", **self._describe(entry.id, entry.operation)) as span:
+            try:
+                yield sent
+            except RecordsUnavailableError:
+                sent.outcome = None
+                raise
+            except ScaffolderError as error:
+                if sent.outcome == "interrupted":
+                    sent.outcome = "refused" if isinstance(error, AgentRejectedError) else "unusable"
+                raise
+            finally:
+                span.set(outcome=sent.outcome)
+                if sent.outcome is not None and (parts is None or parts.last is None):
+                    tags = {**self._tags, "outcome": sent.outcome}
+                    metrics.count(metrics.AGENT_REQUESTS, **tags)
+                    metrics.time(metrics.AGENT_LATENCY, time.monotonic() - started, **tags)
+
+    @property
+    def _tags(self) -> dict[str, str]:
+        return {"connection": self._agent.conn_id, "protocol": self._agent.protocol}
+
+    def _describe(self, call_id: UUID, operation: str) -> dict[str, str]:
+        return {**self._tags, "agent_call_id": str(call_id), "operation": operation}
+
+    def _tell_of_replay(self) -> None:
+        metrics.count(metrics.AGENT_REPLAYS, **self._tags)
+
+    def _tell_of_job(self, call: AgentCall, outcome: str) -> None:
+        tags = {**self._tags, "outcome": outcome}
+        metrics.count(metrics.AGENT_JOBS, **tags)
+        # Its record has not changed since the job was accepted.
+        metrics.time(metrics.AGENT_JOB_DURATION, time.time() - call.updated_at.timestamp(), **tags)
+
+    def _tell_of_charge(self, charge: Charge) -> None:
+        for direction, tokens in (("input", charge.input_tokens), ("output", charge.output_tokens)):
+            if tokens:
+                metrics.count(metrics.AGENT_TOKENS, tokens, **self._tags, direction=direction)
+        if charge.cost:
+            metrics.count(metrics.AGENT_COST, round(charge.cost * 1_000_000), **self._tags)
+
     @contextmanager
     def _recording_end(self, entry: _Entry, started: float, parts: _Parts | None) -> Iterator[None]:
         """Record whatever ends an attempt and isn't recorded yet."""
@@ -417,6 +493,7 @@ class AgentCalls:
         charge = self._prices.charge(answer.usage, model, self._agent.conn_id)
         if answer.usage and charge.cost is None:
             log.info("Model %r has no price in SCAFFOLDER_AGENT_PRICES: its cost is not counted", answer.usage.model)
+        self._tell_of_charge(charge)
         return charge
 
     def _check_price(self, request: CallRequest) -> None:

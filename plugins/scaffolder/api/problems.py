@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from scaffolder import errors
+from scaffolder.observability import metrics
 
 log = logging.getLogger(__name__)
 
@@ -190,6 +191,7 @@ def refuse(status: int, detail: str) -> JSONResponse:
 
 
 def _answer_ours(_: Request, error: Exception) -> JSONResponse:
+    metrics.count_refusal(error, where="api")
     kind = type(error) if isinstance(error, errors.ScaffolderError) else errors.ScaffolderError
     status, title, detail = describe_error(error)
     fields = _list_fields(error) if isinstance(error, errors.InvalidParametersError) else []

@@ -43,7 +43,7 @@ class GenerationPlan:
 def find_workflows(settings: Settings) -> dict[str, WorkflowDefinition]:
     """Return the sound workflows by id, as their files say now."""
     stamps = []
-    for path in settings.workflows_dir.glob("*.yaml"):
+    for path in (path for directory in settings.workflow_directories for path in directory.glob("*.yaml")):
         with suppress(FileNotFoundError):  # it may be replaced just now
             status = path.stat()
             stamps.append((str(path), status.st_mtime_ns, status.st_size))
@@ -52,7 +52,7 @@ def find_workflows(settings: Settings) -> dict[str, WorkflowDefinition]:
 
 @lru_cache(maxsize=4)
 def _load_workflows(settings: Settings, _: tuple[tuple[str, int, int], ...]) -> dict[str, WorkflowDefinition]:
-    return {one.id: one for one in load_definitions(settings.workflows_dir, settings=settings)[0]}
+    return {one.id: one for one in load_definitions(settings)[0]}
 
 
 def plan_generation(workflow: str, params: Mapping[str, Any], *, scope: ProjectScope) -> GenerationPlan:

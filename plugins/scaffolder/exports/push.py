@@ -10,6 +10,7 @@ from typing import Final
 
 from scaffolder.errors import ExportConflictError, ExportRejectedError, HostUnavailableError
 from scaffolder.generation.git_remote import GitRemote, RemoteGit, RemoteGitError
+from scaffolder.observability import traces
 
 HEADS: Final = "refs/heads/"
 
@@ -42,7 +43,7 @@ class RemoteRepositoryGit:
         # Where the branch must not be there, a lease says so; otherwise git itself refuses what is not on top.
         lease = [f"--force-with-lease={ref}:"] if onto is None else []
         try:
-            with _translated_errors():
+            with traces.span("scaffolder.git_push", kind="client", commit=commit), _translated_errors():
                 self._git.run(
                     "push", "--quiet", *lease, "--", self.url, f"{commit}:{ref}", git_directory=self._directory
                 )
@@ -75,7 +76,7 @@ class RemoteRepositoryGit:
     def replace(self, commit: str, *, branch: str, instead_of: str) -> None:
         """Make `branch` point to `commit` where it is at `instead_of`, whose commits go. Raises as `push` does."""
         ref = HEADS + branch
-        with _translated_errors():
+        with traces.span("scaffolder.git_push", kind="client", commit=commit), _translated_errors():
             self._git.run(
                 "push",
                 "--quiet",

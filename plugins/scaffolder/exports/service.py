@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -23,6 +25,7 @@ from scaffolder.exports.identity import CommitIdentity
 from scaffolder.exports.ledger import ExportLedger
 from scaffolder.exports.registry import get_exporter
 from scaffolder.generation.step_commit import get_project_directory, get_repository
+from scaffolder.observability import logs, metrics, traces
 from scaffolder.records.models import (
     ExportStatus,
     GeneratedProject,
@@ -100,18 +103,31 @@ def export_generated_project(
         idempotency_key=f"{generated_project.id}:{key}",
         commit=str(generated_project.head_commit),
     )
+    with _observing(export):
+        _export(
+            records,
+            export,
+            exporter,
+            make_request=lambda: _make_request(
+                records,
+                generated_project,
+                export,
+                settings=settings,
+                connection=connection,
+                identity=identity,
+                read_secret=read_secret,
+            ),
+        )
+    return records.exports.get(export.id)
+
+
+def _export(
+    records: ProjectRecords, export: RepositoryExport, exporter: Exporter, *, make_request: Callable[[], ExportRequest]
+) -> None:
     exported_before = export.status is ExportStatus.EXPORTED
     if not exported_before:
         records.exports.mark_exporting(export.id)
-    request = _make_request(
-        records,
-        generated_project,
-        export,
-        settings=settings,
-        connection=connection,
-        identity=identity,
-        read_secret=read_secret,
-    )
+    request = make_request()
     try:
         result = exporter.export(request)
     except (HostWaitError, RecordsUnavailableError):
@@ -129,7 +145,32 @@ def export_generated_project(
         exported_commit=result.exported_commit,
         result=dict(result.result),
     )
-    return records.exports.get(export.id)
+
+
+@contextmanager
+def _observing(export: RepositoryExport) -> Iterator[None]:
+    outcome = "failed"
+    started = time.monotonic()
+    with (
+        logs.bound(export_id=export.id),
+        traces.span(
+            "scaffolder.export",
+            export_id=str(export.id),
+            generated_project_id=str(export.generated_project_id),
+            target=export.target,
+            commit=export.commit,
+        ) as span,
+    ):
+        try:
+            yield
+            outcome = "again" if export.status is ExportStatus.EXPORTED else "exported"
+        except HostWaitError:
+            outcome = "waiting"
+            raise
+        finally:
+            span.set(outcome=outcome)
+            metrics.count(metrics.EXPORT_FINISHED, target=export.target, outcome=outcome)
+            metrics.time(metrics.EXPORT_DURATION, time.monotonic() - started, target=export.target, outcome=outcome)
 
 
 def roll_back_exports(
@@ -186,6 +227,7 @@ def _roll_back(
     sentence = exporter.roll_back(request)
     if sentence is None:
         records.exports.mark_rolled_back(export.id, reason="its run failed, so what it had made was removed")
+        metrics.count(metrics.EXPORT_ROLLED_BACK, target=export.target)
     return sentence
 
 

@@ -11,6 +11,7 @@ from scaffolder.errors import InvalidParametersError, SecretFoundError
 from scaffolder.generation.merge import AGENT_ORIGIN, TreeEdits
 from scaffolder.generation.step_commit import StepCommit, commit_step
 from scaffolder.generation.tree import GeneratedFile
+from scaffolder.observability import metrics, traces
 from scaffolder.records.models import GeneratedProject
 from scaffolder.records.store import ProjectRecords
 
@@ -62,7 +63,9 @@ def generate_files(
     run = describe_run(generated_project)
     files: list[GeneratedFile] = []
     for template, use in templates:
-        rendered = template.render(use.values, run=run, trust=request.trust, settings=settings)
+        with traces.span("scaffolder.render_template", template=template.name, version=template.version) as span:
+            rendered = template.render(use.values, run=run, trust=request.trust, settings=settings)
+            span.set(files=len(rendered))
         files += _move_into(use.into, rendered)
     files += request.edits.files
     if not files and not request.edits.move and not request.edits.delete:
@@ -104,6 +107,8 @@ def refuse_secrets(files: Sequence[GeneratedFile], *, allow_in: Sequence[str] = 
 
         allowed = set(pathspec.GitIgnoreSpec.from_lines(allow_in).match_files(file.path for file in files))
     findings = find_secrets([file for file in files if file.path not in allowed], settings=settings)
+    for finding in findings:
+        metrics.count(metrics.SECRETS_FOUND, kind=finding.kind)
     if findings:
         raise SecretFoundError((finding.path, finding.line, finding.kind) for finding in findings)
 

@@ -12,6 +12,7 @@ from scaffolder.errors import StatusTransitionError
 from scaffolder.generation.disk import check_free_space
 from scaffolder.generation.merge import TreeChanges, TreeEdits, merge
 from scaffolder.generation.repository import CommitInfo, ProjectRepository
+from scaffolder.observability import traces
 from scaffolder.records.models import FileChange, GeneratedProject, GeneratedProjectStatus, ProjectFile
 from scaffolder.records.quotas import load_quotas
 from scaffolder.records.store import ProjectRecords
@@ -75,9 +76,12 @@ def commit_step(
         repository = get_repository(generated_project_id, settings=settings)
         ProjectRepository.create(repository.directory, timeout_seconds=settings.git_timeout_seconds)
         info = _describe(generated_project, step_id=step_id, subject=subject, trailers=trailers)
-        commits = repository.commit(
-            changes, info=info, parent=place.parent, later=[commit for _, commit in place.later_commits]
-        )
+        size_bytes = sum(len(file.content) for file in changes.written)
+        with traces.span("scaffolder.git_commit", files=len(changes.written), bytes=size_bytes) as span:
+            commits = repository.commit(
+                changes, info=info, parent=place.parent, later=[commit for _, commit in place.later_commits]
+            )
+            span.set(commit=commits[-1])
         steps = [step_id, *(step for step, _ in place.later_commits)]
         with repository.checking_out(commits[-1]):
             records.write_commit(
@@ -89,7 +93,7 @@ def commit_step(
     return StepCommit(
         commit=commits[-1],
         file_count=len(changes.written),
-        size_bytes=sum(len(file.content) for file in changes.written),
+        size_bytes=size_bytes,
         moved_count=len(changes.moved),
         deleted_count=len(set(changes.deleted) - {moved.source.path for moved in changes.moved}),
         conflicts=tuple(changes.conflicts),

@@ -18,6 +18,7 @@ from scaffolder.config import Settings
 from scaffolder.errors import SettingsError
 from scaffolder.notifications.channels import Channel
 from scaffolder.notifications.delivery import Deliver, Outcome
+from scaffolder.observability import metrics
 from scaffolder.records.notifications import Notification, NotificationRecords
 
 #: After so many failures in a row a channel is left alone until the next round, and its other notifications with it.
@@ -93,6 +94,7 @@ class _Round:
         days = self._settings.notification_max_age_days
         if aged := self._records.fail_aged(max_age_days=days):
             self._counts.failed += aged
+            metrics.count(metrics.NOTIFICATION_AGED, aged)
             self._report(f"{aged} notification(s) were not sent within {days} day(s) and have failed")
 
     def _enqueue(self, channel: Channel, slugs: list[str]) -> None:
@@ -131,6 +133,7 @@ class _Round:
         if outcome.state == "sent":
             self._records.mark_sent(notification)
             self._counts.sent += 1
+            metrics.count(metrics.NOTIFICATION_SENT, channel=notification.channel)
         else:
             self._fail(notification, outcome.reason)
         return True
@@ -147,6 +150,7 @@ class _Round:
             seconds = max(asked, _back_off(notification.attempts, self._settings))
             self._records.postpone(notification, error=outcome.reason, seconds=seconds)
             self._counts.later += 1
+            metrics.count(metrics.NOTIFICATION_POSTPONED, channel=channel)
             self._report(
                 f"{_show(notification)} is tried again in {seconds:.0f} s at the earliest (try {notification.attempts} "
                 f"of {tries}): {outcome.reason}"
@@ -157,6 +161,7 @@ class _Round:
     def _fail(self, notification: Notification, reason: str) -> None:
         self._records.mark_failed(notification, error=reason)
         self._counts.failed += 1
+        metrics.count(metrics.NOTIFICATION_FAILED, channel=notification.channel)
         self._report(f"{_show(notification)} has failed: {reason}")
 
 

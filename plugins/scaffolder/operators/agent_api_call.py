@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeVar, cast
 from uuid import UUID
 
 from scaffolder.errors import AgentConfigurationError, AgentWaitError
+from scaffolder.observability import logs, metrics
 from scaffolder.operators.names import SHARED_FIELDS
 from scaffolder.operators.step import Step, StepOperator
 
@@ -74,6 +75,7 @@ class AgentApiCallOperator(StepOperator):
     """
 
     template_fields: Sequence[str] = (*SHARED_FIELDS, "agent_conn_id", *_TEMPLATED)
+    step_type = "api_call"
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "body": "json",
         "parameters": "json",
@@ -154,7 +156,7 @@ class AgentApiCallOperator(StepOperator):
         except AgentWaitError as error:
             self._wait(error, "call_again", {})
         if call.status == "waiting":
-            self._await_job(call, conn_id)
+            self._await_job(call, conn_id, step)
         return self._report(call)
 
     def _finish_job(
@@ -198,17 +200,20 @@ class AgentApiCallOperator(StepOperator):
 
         seconds = error.retry_after_seconds or 0.0
         self.log.warning("%s. Waiting for %.0f s without a worker", error, seconds)
+        metrics.count(metrics.STEP_WAITS, step_type=self.step_type, reason="agent_asked")
         self.defer(
             trigger=TimeDeltaTrigger(timedelta(seconds=seconds)),
             method_name=method_name,
             kwargs={"tries": error.tries, **kwargs},
         )
 
-    def _await_job(self, call: AgentCall, conn_id: str) -> NoReturn:
+    def _await_job(self, call: AgentCall, conn_id: str, step: Step) -> NoReturn:
         from scaffolder.operators.triggers import AgentJobTrigger
 
+        logs.bind(agent_call_id=call.id)
         job = call.job or {}
         self.log.info("Waiting for the job of agent call %s without a worker", call.id)
+        metrics.count(metrics.STEP_WAITS, step_type=self.step_type, reason="agent_job")
         self.defer(
             trigger=AgentJobTrigger(
                 agent_conn_id=conn_id,
@@ -216,6 +221,9 @@ class AgentApiCallOperator(StepOperator):
                 poll_seconds=job["poll_seconds"],
                 until=job["until"],
                 agent_call_id=str(call.id),
+                generated_project_id=str(step.generated_project.id),
+                project=step.generated_project.project,
+                step_id=step.id,
             ),
             method_name="finish_job",
             kwargs={"call_id": str(call.id)},
@@ -238,6 +246,7 @@ class AgentApiCallOperator(StepOperator):
         return request
 
     def _report(self, call: AgentCall) -> dict[str, Any]:
+        logs.bind(agent_call_id=call.id)
         if call.replayed_from is None:
             self.log.info("The agent answered %s in %s ms", call.http_status or "", call.latency_ms)
         return {

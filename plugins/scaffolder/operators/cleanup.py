@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from scaffolder.config import get_settings
 from scaffolder.errors import PermissionDeniedError
+from scaffolder.operators.observing import observing_task
 from scaffolder.operators.run import is_administrator, read_identity
 from scaffolder.operators.step import failing_at_once
 from scaffolder.records.hook import DEFAULT_CONN_ID, ProjectRecordsHook
@@ -77,11 +78,12 @@ class CleanUpGeneratedProjectsOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Clean up. Raises AirflowFailException (what was asked for cannot be meant, is not allowed, was not done)."""
         from scaffolder.retention.cleanup import CleanUp
-        from scaffolder.retention.hook import TaskRuns, send_metrics
+        from scaffolder.retention.hook import TaskRuns
+        from scaffolder.retention.report import send_metrics
 
         settings = get_settings()
         identity = read_identity(context)
-        with failing_at_once():
+        with observing_task(), failing_at_once():
             request = self._read_request()
             with ProjectRecordsHook(self.scaffolder_conn_id).open(actor=identity.triggered_by or _ACTOR) as records:
                 _check_allowed(
@@ -98,7 +100,7 @@ class CleanUpGeneratedProjectsOperator(BaseOperator):
                     progress=lambda sentence: self.log.info("%s", sentence),
                 )
                 report = clean_up.execute()
-        send_metrics(report)
+            send_metrics(report)
         result = report.to_json()
         if report.error_count:
             context["ti"].xcom_push(key="return_value", value=result)

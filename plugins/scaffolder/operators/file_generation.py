@@ -58,6 +58,8 @@ class FileGenerationOperator(StepOperator):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"values": "json", "files": "json", "move": "json"}
 
+    step_type = "file_generation"
+
     def __init__(
         self,
         *,

@@ -14,6 +14,7 @@ from scaffolder.config import get_settings
 from scaffolder.errors import InvalidParametersError
 from scaffolder.json_schema import SchemaError, find_violations
 from scaffolder.operators.assets import GENERATED_PROJECT_READY, add_outlet, link_page, tell
+from scaffolder.operators.observing import counting_refusals, observing_task, tell_of
 from scaffolder.operators.retries import RetryWhenAsked
 from scaffolder.operators.run import (
     DEFAULT_PROJECT,
@@ -65,7 +66,9 @@ class OpenGeneratedProjectOperator(BaseOperator):
         identity = read_identity(context)
         problems = find_param_problems(params, self.params_schema)
         with (
+            observing_task(),
             failing_at_once(),
+            counting_refusals(where="open"),
             ProjectRecordsHook(self.scaffolder_conn_id).open(actor=identity.triggered_by) as records,
         ):
             generated_project = open_generated_project(
@@ -76,6 +79,7 @@ class OpenGeneratedProjectOperator(BaseOperator):
                 workflow=self.workflow,
                 params=params,
             )
+            tell_of(generated_project)
             if problems:
                 error = InvalidParametersError(
                     f"workflow {self.workflow!r} refuses its parameters: " + "; ".join(problems.values())
@@ -84,12 +88,12 @@ class OpenGeneratedProjectOperator(BaseOperator):
                     generated_project.id, error=f"{type(error).__name__}: {error}", rules=find_rules(get_settings())
                 )
                 raise error
-        self.log.info(
-            "Generated project %s %r in project %r",
-            generated_project.id,
-            generated_project.name,
-            generated_project.project,
-        )
+            self.log.info(
+                "Generated project %s %r in project %r",
+                generated_project.id,
+                generated_project.name,
+                generated_project.project,
+            )
         return {"generated_project_id": str(generated_project.id)}
 
 
@@ -116,6 +120,10 @@ class FinishGeneratedProjectOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return the final status."""
+        with observing_task():
+            return self._finish(context)
+
+    def _finish(self, context: Context) -> dict[str, Any]:
         identity = read_identity(context)
         states: Any = context["ti"].get_task_states(dag_id=identity.dag_id, run_ids=[identity.run_id])
         unfinished = self._find_unfinished(states.get(identity.run_id, {}))
@@ -126,6 +134,7 @@ class FinishGeneratedProjectOperator(BaseOperator):
             generated_project = records.find_generated_project(identity.dag_id, identity.run_id)
             if generated_project is None:
                 raise AirflowFailException("This run has no generated project: it failed before its record was made")
+            tell_of(generated_project)
             if unfinished:
                 listing = ", ".join(f"{step_id} ({state or 'not run'})" for step_id, state in unfinished.items())
                 self._fail(records, generated_project.id, reason=f"steps that did not succeed: {listing}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from scaffolder.config import get_settings
+from scaffolder.operators.observing import observing_task
 from scaffolder.operators.step import failing_at_once
 from scaffolder.records.hook import DEFAULT_CONN_ID, ProjectRecordsHook
 
@@ -38,6 +39,7 @@ class SendNotificationsOperator(BaseOperator):
 
         settings = get_settings()
         with (
+            observing_task(),
             failing_at_once(),
             ProjectRecordsHook(self.scaffolder_conn_id).open() as records,
             open_deliveries(context, settings=settings) as deliver,

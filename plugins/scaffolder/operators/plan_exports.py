@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator
 
 from scaffolder.config import Settings, get_settings
 from scaffolder.errors import ExportTargetError, InvalidParametersError, PermissionDeniedError, ScaffolderError
+from scaffolder.operators.observing import observing_task, tell_of
 from scaffolder.operators.run import find_exportable, read_identity
 from scaffolder.operators.step import failing_at_once
 from scaffolder.records.hook import DEFAULT_CONN_ID, ProjectRecordsHook
@@ -51,12 +52,13 @@ class PlanExportsOperator(BaseOperator):
         """Return one mapping of arguments for each export. Raises every problem at once."""
         identity = read_identity(context)
         with (
+            observing_task(),
             failing_at_once(),
             ProjectRecordsHook(self.scaffolder_conn_id).open(actor=identity.triggered_by) as records,
         ):
-            find_exportable(records, self.generated_project_id, run=identity)
+            tell_of(find_exportable(records, self.generated_project_id, run=identity))
             plan = plan_exports(context["params"].get(self.exports_param), settings=get_settings())
-        self.log.info("%s export(s) of generated project %s", len(plan), self.generated_project_id)
+            self.log.info("%s export(s) of generated project %s", len(plan), self.generated_project_id)
         return plan
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from scaffolder.errors import ExportRejectedError, HostWaitError
+from scaffolder.observability import logs, metrics
 from scaffolder.operators.assets import REPOSITORY_EXPORTED, add_outlet, link_archive, tell
 from scaffolder.operators.links import RepositoryLink
 from scaffolder.operators.names import SHARED_FIELDS
@@ -53,6 +54,7 @@ class RepoCreationOperator(StepOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = {"options": "json"}
     operator_extra_links = (RepositoryLink(),)
     writes_files = False
+    step_type = "repo_creation"
 
     def __init__(
         self,
@@ -117,6 +119,7 @@ class RepoCreationOperator(StepOperator):
             )
         except HostWaitError as error:
             self._wait(error, step, waited_seconds=waited_seconds)
+        logs.bind(export_id=export.id)
         self.log.info("Exported commit %s to %s", export.exported_commit or export.commit, export.url)
         tell(
             context,
@@ -162,6 +165,7 @@ class RepoCreationOperator(StepOperator):
                 "(SCAFFOLDER_EXPORT_MAX_DEFERRAL_SECONDS)"
             ) from error
         self.log.warning("%s. Waiting for %.0f s without a worker", error, seconds)
+        metrics.count(metrics.STEP_WAITS, step_type=self.step_type, reason="host_asked")
         self.defer(
             trigger=TimeDeltaTrigger(timedelta(seconds=seconds)),
             method_name="export_again",

@@ -16,6 +16,7 @@ from scaffolder.config import Settings, get_settings
 from scaffolder.errors import PermanentError, ScaffolderError
 from scaffolder.operators import expressions
 from scaffolder.operators.names import SHARED_FIELDS
+from scaffolder.operators.observing import observing_step
 from scaffolder.operators.retries import RetryWhenAsked
 from scaffolder.operators.run import DEFAULT_PROJECT, find_or_open, read_identity
 from scaffolder.records.hook import DEFAULT_CONN_ID, ProjectRecordsHook
@@ -54,6 +55,8 @@ class StepOperator(BaseOperator):
     template_fields: Sequence[str] = SHARED_FIELDS
     ui_color = "#e8f4ec"
     writes_files = True
+    #: What metrics and traces call it; those of a subclass of yours are its parent's.
+    step_type = "other"
 
     def __init__(
         self,
@@ -78,13 +81,15 @@ class StepOperator(BaseOperator):
 
     def run_step(self, context: Context, work: Callable[[Step], dict[str, Any]]) -> dict[str, Any]:
         """Do `work` for the run's generated project, as `execute` does; a deferred task comes back through here."""
-        with failing_at_once():
+        step_id = _step_id(context)
+        with failing_at_once(), observing_step(context, step_id=step_id, step_type=self.step_type) as observation:
             settings = get_settings()
             identity = read_identity(context)
             with ProjectRecordsHook(self.scaffolder_conn_id).open(actor=identity.triggered_by) as records:
                 generated_project = self.find_generated_project(records, identity)
+                observation.tell_of(generated_project)
                 step = Step(
-                    id=_step_id(context),
+                    id=step_id,
                     generated_project=generated_project,
                     records=records,
                     settings=settings,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from scaffolder.observability import logs
 
 if TYPE_CHECKING:
     from scaffolder.agents.contract import Agent
@@ -26,11 +29,21 @@ class AgentJobTrigger(BaseTrigger):
     :param handle: what the agent's `call` returned in its `Job`; holds no secret.
     :param poll_seconds: how long to wait between two requests, where the agent does not say.
     :param until: when waiting ends, in seconds since the epoch.
-    :param agent_call_id: the recorded call, for the log.
+    :param agent_call_id: the recorded call, for the log, as are `generated_project_id`, `project` and `step_id`, which
+        triggers of an older version do not have.
     """
 
     def __init__(
-        self, *, agent_conn_id: str, handle: Mapping[str, Any], poll_seconds: float, until: float, agent_call_id: str
+        self,
+        *,
+        agent_conn_id: str,
+        handle: Mapping[str, Any],
+        poll_seconds: float,
+        until: float,
+        agent_call_id: str,
+        generated_project_id: str | None = None,
+        project: str | None = None,
+        step_id: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.agent_conn_id = agent_conn_id
@@ -38,6 +51,9 @@ class AgentJobTrigger(BaseTrigger):
         self.poll_seconds = poll_seconds
         self.until = until
         self.agent_call_id = agent_call_id
+        self.generated_project_id = generated_project_id
+        self.project = project
+        self.step_id = step_id
         self._is_over = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -48,6 +64,9 @@ class AgentJobTrigger(BaseTrigger):
             "poll_seconds": self.poll_seconds,
             "until": self.until,
             "agent_call_id": self.agent_call_id,
+            "generated_project_id": self.generated_project_id,
+            "project": self.project,
+            "step_id": self.step_id,
         }
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
@@ -55,9 +74,13 @@ class AgentJobTrigger(BaseTrigger):
         """Wait, and fire one event."""
         from scaffolder.agents.polling import JobWait
 
-        self.log.info("Waiting for the job of agent call %s at %r", self.agent_call_id, self.agent_conn_id)
-        wait = JobWait(conn_id=self.agent_conn_id, handle=self.handle, poll_seconds=self.poll_seconds, until=self.until)
-        outcome = await wait.run(_get_pool())
+        # Not with a yield inside: what consumes an event need not be of this context.
+        with self._bound_fields():
+            self.log.info("Waiting for the job of agent call %s at %r", self.agent_call_id, self.agent_conn_id)
+            wait = JobWait(
+                conn_id=self.agent_conn_id, handle=self.handle, poll_seconds=self.poll_seconds, until=self.until
+            )
+            outcome = await wait.run(_get_pool())
         self._is_over = True
         yield TriggerEvent({"state": outcome.state, "note": outcome.note})  # type: ignore[no-untyped-call]
 
@@ -69,15 +92,27 @@ class AgentJobTrigger(BaseTrigger):
         still: Airflow (3.3) takes a trigger that has moved to another triggerer, as happens when the first one was too
         busy for its heartbeat, for one that a user has killed.
         """
-        from scaffolder.agents.polling import cancel_job
-
         if self._is_over:
             return
+        with self._bound_fields():
+            await self._cancel_job()
+
+    async def _cancel_job(self) -> None:
+        from scaffolder.agents.polling import cancel_job
+
         if not await self._is_task_over():
             self.log.info("The job of agent call %s lives on: its task is not over", self.agent_call_id)
             return
         await cancel_job(_get_pool(), conn_id=self.agent_conn_id, handle=self.handle)
         self.log.info("Cancelled the job of agent call %s at %r", self.agent_call_id, self.agent_conn_id)
+
+    def _bound_fields(self) -> AbstractContextManager[None]:
+        return logs.bound(
+            project=self.project,
+            generated_project_id=self.generated_project_id,
+            step_id=self.step_id,
+            agent_call_id=self.agent_call_id,
+        )
 
     async def _is_task_over(self) -> bool:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance

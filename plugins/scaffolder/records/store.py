@@ -11,6 +11,7 @@ from uuid import UUID
 from psycopg.rows import dict_row
 
 from scaffolder.errors import RecordNotFoundError, StatusTransitionError
+from scaffolder.observability import metrics
 from scaffolder.records import project_statements, statements
 from scaffolder.records.access import RecordsAccess, as_json, as_text, translated_errors
 from scaffolder.records.agent_calls import AgentCallRecords
@@ -23,6 +24,7 @@ from scaffolder.records.models import (
     FileChange,
     FileDifference,
     GeneratedProject,
+    GeneratedProjectStatus,
     ProjectCommit,
     ProjectFile,
     RunIdentity,
@@ -180,7 +182,9 @@ class ProjectRecords(RecordsAccess):
             ended = self._execute(statement, {"id": generated_project_id} | values) > 0
             if ended and rules is not None:
                 self.retention.set_expiry(generated_project_id, rules)
-            return ended
+        if ended and metrics.is_heard():
+            _tell_of_end(self.get_generated_project(generated_project_id))
+        return ended
 
     def _settle(self, generated_project_id: UUID) -> None:
         """Fail the calls and exports that a killed task of a run that now ends left open: nobody completes them."""
@@ -316,6 +320,16 @@ def _read_change(row: dict[str, Any]) -> FileChange:
 
 def _content(file: ProjectFile | None) -> tuple[str, int] | None:
     return None if file is None else (file.sha256, file.mode)
+
+
+def _tell_of_end(ended: GeneratedProject) -> None:
+    tags = {"workflow": ended.workflow, "status": ended.status.value}
+    metrics.count(metrics.GENERATED_FINISHED, **tags)
+    if ended.ended_at is not None:
+        metrics.time(metrics.GENERATED_DURATION, (ended.ended_at - ended.created_at).total_seconds(), **tags)
+    if ended.status is GeneratedProjectStatus.READY:
+        metrics.count(metrics.GENERATED_FILES, ended.file_count, workflow=ended.workflow)
+        metrics.count(metrics.GENERATED_BYTES, ended.size_bytes, workflow=ended.workflow)
 
 
 def step_error_prefix(step_id: str) -> str:

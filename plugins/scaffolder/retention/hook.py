@@ -1,4 +1,4 @@
-"""`TaskRuns`: Airflow's DAG runs, and `send_metrics` to what Airflow's own metrics go to, from inside a task."""
+"""`TaskRuns`: Airflow's DAG runs, as they are asked after from inside a task."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from airflow.sdk.observability import stats
-
-from scaffolder.retention.report import Report
-
 _LIVE: Final = ["queued", "running"]
-_ORPHANS: Final = ("directories_without_record", "records_without_directory")
 _RUNS: Final = 100  # of one question: they are in its URL
 
 
@@ -42,18 +37,3 @@ class TaskRuns:
             return list(run_ids)
         middle = len(run_ids) // 2
         return self._find(dag_id, run_ids[:middle]) + self._find(dag_id, run_ids[middle:])
-
-
-def send_metrics(report: Report) -> None:
-    """Tell Airflow's metrics how a clean-up went: gauges of what is there, counters of what has gone."""
-    if report.project is None:
-        # One project's are not those of all.
-        stats.gauge("scaffolder.cleanup.due", report.due_left)
-        stats.gauge("scaffolder.cleanup.oldest_due_seconds", report.oldest_due_seconds or 0)
-        stats.gauge("scaffolder.cleanup.kept", report.kept.projects)
-    if set(_ORPHANS) <= set(report.swept):
-        stats.gauge("scaffolder.cleanup.orphans", sum(report.swept[kind].count for kind in _ORPHANS))
-    if not report.dry_run:
-        stats.incr("scaffolder.cleanup.removed", report.removal.projects)
-        stats.incr("scaffolder.cleanup.bytes_freed", report.disk_bytes)
-        stats.incr("scaffolder.cleanup.errors", report.error_count)

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from scaffolder.observability import metrics
 from scaffolder.records.retention import OldProject, Totals
 
 _NAMED: Final = 20
+_ORPHANS: Final = ("directories_without_record", "records_without_directory")
 
 
 @dataclass(kw_only=True)
@@ -129,6 +131,21 @@ class Report:
             "errors": self.errors,
             "error_count": self.error_count,
         }
+
+
+def send_metrics(report: Report) -> None:
+    """Tell how a clean-up went: gauges of what is there, counters of what has gone."""
+    if report.project is None:
+        # One project's are not those of all.
+        metrics.gauge(metrics.CLEANUP_DUE, report.due_left)
+        metrics.gauge(metrics.CLEANUP_OLDEST_DUE, report.oldest_due_seconds or 0)
+        metrics.gauge(metrics.CLEANUP_KEPT, report.kept.projects)
+    if set(_ORPHANS) <= set(report.swept):
+        metrics.gauge(metrics.CLEANUP_ORPHANS, sum(report.swept[kind].count for kind in _ORPHANS))
+    if not report.dry_run:
+        metrics.count(metrics.CLEANUP_REMOVED, report.removal.projects)
+        metrics.count(metrics.CLEANUP_BYTES_FREED, report.disk_bytes)
+        metrics.count(metrics.CLEANUP_ERRORS, report.error_count)
 
 
 def show_name(name: str) -> str:

@@ -62,22 +62,36 @@ def load_definition(path: Path, *, settings: Settings) -> WorkflowDefinition:
     return _Reader(path, settings=settings).read()
 
 
-def load_definitions(directory: Path, *, settings: Settings) -> tuple[list[WorkflowDefinition], list[str]]:
-    """Return the sound definitions of `directory` (``*.yaml``), by file name, and the problems of all others."""
+def load_definitions(settings: Settings) -> tuple[list[WorkflowDefinition], list[str]]:
+    """Return the sound definitions of all workflow directories (``*.yaml``), and the problems of all others.
+
+    Where several directories have a workflow, that of the first counts, also where it is not sound.
+    """
     definitions: dict[str, WorkflowDefinition] = {}
     problems: list[str] = []
-    if not directory.is_dir():
-        problems.append(f"{directory}: is no directory (SCAFFOLDER_WORKFLOWS_DIR)")
-    for path in sorted(directory.glob("*.yaml")):
-        try:
-            definition = load_definition(path, settings=settings)
-        except WorkflowDefinitionError as error:
-            problems.extend(error.problems)
-            continue
-        if definition.id in definitions:
-            problems.append(f"{path}: id {definition.id!r} is taken by another workflow; accepted is one of its own")
-            continue
-        definitions[definition.id] = definition
+    taken: set[str] = set()
+    for directory in settings.workflow_directories:
+        if not directory.is_dir():
+            problems.append(f"{directory}: is no directory (SCAFFOLDER_WORKFLOWS_DIR)")
+        here: set[str] = set()
+        for path in sorted(directory.glob("*.yaml")):
+            reader = _Reader(path, settings=settings)
+            try:
+                definition = reader.read()
+            except WorkflowDefinitionError as error:
+                problems.extend(error.problems)
+                here.add(reader.id)
+                continue
+            if definition.id in taken:
+                continue
+            if definition.id in definitions:
+                problems.append(
+                    f"{path}: id {definition.id!r} is taken by another workflow; accepted is one of its own"
+                )
+                continue
+            definitions[definition.id] = definition
+            here.add(definition.id)
+        taken |= here
     return list(definitions.values()), problems
 
 
@@ -89,6 +103,12 @@ class _Reader:
         self._settings = settings
         self._problems: list[tuple[int, str]] = []
         self._document = YamlDocument(data=None, lines={}, duplicates=())
+
+    @property
+    def id(self) -> str:
+        """The id in the file that was read, sound or not; empty where there is none."""
+        data = self._document.data
+        return str(data.get("id", "")) if isinstance(data, Mapping) else ""
 
     def read(self) -> WorkflowDefinition:
         try:

@@ -83,7 +83,7 @@ class DiscoverAgentApisOperator(BaseOperator):
             return report
 
     def _look_at_all(self, records: ProjectRecords, settings: Settings) -> list[_Round]:
-        definitions, problems = load_definitions(settings.workflows_dir, settings=settings)
+        definitions, problems = load_definitions(settings)
         if problems:
             self.log.warning("%s problem(s) in workflows, whose steps are not compared", len(problems))
         uses = list(list_uses(definitions))

@@ -35,26 +35,37 @@ def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
 def _finish(dag_run: DagRun, msg: str, *, succeeded: bool) -> None:
     if not _has_our_tasks(dag_run):
         return
+    from scaffolder.observability import logs
+    from scaffolder.observability.hook import send_from_server
+
+    send_from_server()
+    with logs.bound():
+        try:
+            _end_record(dag_run, msg, succeeded=succeeded)
+        except Exception:
+            log.exception("The generated project of run %r of %r could not be finished", dag_run.run_id, dag_run.dag_id)
+
+
+def _end_record(dag_run: DagRun, msg: str, *, succeeded: bool) -> None:
     from scaffolder.config import get_settings
+    from scaffolder.observability import logs
     from scaffolder.records.hook import ProjectRecordsHook
     from scaffolder.records.models import GeneratedProjectStatus
     from scaffolder.retention.rules import find_rules
 
-    try:
-        with ProjectRecordsHook().open() as records:
-            # Those of generated projects of other runs, too; what is being exported can neither go nor be tried again.
-            records.exports.fail_open_of_run(dag_run.dag_id, dag_run.run_id)
-            found = records.find_generated_project(dag_run.dag_id, dag_run.run_id)
-            if found is None or found.status not in {GeneratedProjectStatus.PENDING, GeneratedProjectStatus.GENERATING}:
-                return
-            rules = find_rules(get_settings())
-            if succeeded and _is_complete(dag_run, found):
-                records.mark_ready(found.id, rules=rules)
-            else:
-                records.mark_failed(found.id, error=f"the run ended: {msg or 'failed'}", rules=rules)
-                records.exports.mark_left_behind(found.id)
-    except Exception:
-        log.exception("The generated project of run %r of %r could not be finished", dag_run.run_id, dag_run.dag_id)
+    with ProjectRecordsHook().open() as records:
+        # Those of generated projects of other runs, too; what is being exported can neither go nor be tried again.
+        records.exports.fail_open_of_run(dag_run.dag_id, dag_run.run_id)
+        found = records.find_generated_project(dag_run.dag_id, dag_run.run_id)
+        if found is None or found.status not in {GeneratedProjectStatus.PENDING, GeneratedProjectStatus.GENERATING}:
+            return
+        logs.bind(project=found.project, generated_project_id=found.id)
+        rules = find_rules(get_settings())
+        if succeeded and _is_complete(dag_run, found):
+            records.mark_ready(found.id, rules=rules)
+        else:
+            records.mark_failed(found.id, error=f"the run ended: {msg or 'failed'}", rules=rules)
+            records.exports.mark_left_behind(found.id)
 
 
 def _is_complete(dag_run: DagRun, found: GeneratedProject) -> bool:

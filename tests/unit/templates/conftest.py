@@ -20,6 +20,7 @@ def foreign_settings(tmp_path: Path) -> Settings:
     return replace(
         Settings(),
         templates_dir=tmp_path / "templates",
+        include_shipped=False,
         cache_dir=tmp_path / "cache",
         allowed_templates="*, *://*",
         allow_trusted_templates=True,

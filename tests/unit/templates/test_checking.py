@@ -129,5 +129,5 @@ def test_the_templates_that_ship_have_no_problems(settings: Settings) -> None:
     definitions = sorted(settings.templates_dir.glob("*/template.yaml"))
     assert definitions
     for definition in definitions:
-        template = load_template(definition.parent, templates_dir=settings.templates_dir)
+        template = load_template(definition.parent, directories=[settings.templates_dir])
         assert check_template(template, values=None, run=RUN, settings=settings).problems == ()

@@ -64,7 +64,7 @@ def test_a_definition_that_cannot_be_used_is_named_with_its_line(
 ) -> None:
     root = write_definition(tmp_path, text)
     with pytest.raises(TemplateError, match=rf"service/template.yaml:{line}: .*{message}"):
-        load_template(root, templates_dir=tmp_path)
+        load_template(root, directories=[tmp_path])
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_name_and_version_are_checked(tmp_path: Path, definition: dict[str, Any]
     text = "\n".join(f"{key}: {value!r}" for key, value in ({"name": "service", "version": "1"} | definition).items())
     (tmp_path / "service" / "template.yaml").write_text(text.replace("None", "null").replace(r"'1\n2'", r'"1\n2"'))
     with pytest.raises(TemplateError, match=message):
-        load_template(tmp_path / "service", templates_dir=tmp_path)
+        load_template(tmp_path / "service", directories=[tmp_path])
 
 
 def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
     root = write_definition(tmp_path, "exclude: x\nconditions: y\nextends: 1\nvalues: z")
     with pytest.raises(TemplateError) as caught:
-        load_template(root, templates_dir=tmp_path)
+        load_template(root, directories=[tmp_path])
     lines = str(caught.value).splitlines()
     assert [line.split(":")[1] for line in lines] == ["3", "4", "5", "6"]
 
@@ -95,7 +95,7 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
 def test_elsewhere_a_template_has_a_name_of_its_own(tmp_path: Path) -> None:
     write_template(tmp_path, {})
     (tmp_path / "service").rename(tmp_path / "checkout-1f2e")
-    template = load_template(tmp_path / "checkout-1f2e", templates_dir=tmp_path / "elsewhere")
+    template = load_template(tmp_path / "checkout-1f2e", directories=[tmp_path / "elsewhere"])
     assert (template.name, template.version, template.description) == ("service", "1.2.0", "A service")
     assert template.origin == "template:service@1.2.0"
 
@@ -185,7 +185,7 @@ def test_a_default_that_cannot_be_rendered_is_named_with_its_line(
         f"values:\n  properties:\n    a:\n      default: \"{default}\"\n    later: {{default: '{{{{ 1 }}}}'}}\n",
     )
     with pytest.raises(TemplateError, match=f"template.yaml:6: {message}"):
-        render(load_template(root, templates_dir=tmp_path), settings)
+        render(load_template(root, directories=[tmp_path]), settings)
 
 
 def test_values_are_checked_before_defaults_are_rendered(tmp_path: Path, settings: Settings) -> None:
@@ -259,7 +259,7 @@ def test_a_condition_that_cannot_be_computed_is_named_with_its_line(
 ) -> None:
     root = write_definition(tmp_path, f"conditions:\n  b: 'true'\n  a: \"{expression}\"\n")
     with pytest.raises(TemplateError, match=f"template.yaml:5: {message}"):
-        render(load_template(root, templates_dir=tmp_path), settings, name="x")
+        render(load_template(root, directories=[tmp_path]), settings, name="x")
 
 
 def test_a_pattern_that_is_none_is_named(tmp_path: Path, settings: Settings) -> None:
@@ -360,8 +360,29 @@ def test_bases_are_siblings_first_and_otherwise_in_the_templates_directory(tmp_p
     write_template(tmp_path / "siblings", {}, name="service")
     definition = tmp_path / "siblings" / "service" / "template.yaml"
     definition.write_text(definition.read_text() + "extends: [base, other]\n")
-    template = load_template(definition.parent, templates_dir=tmp_path / "templates")
+    template = load_template(definition.parent, directories=[tmp_path / "templates"])
     assert render(template, settings) == {"base": b"siblings", "other": b"templates"}
+
+
+def test_bases_are_those_of_the_first_directory_that_has_them(tmp_path: Path, settings: Settings) -> None:
+    own, shipped = tmp_path / "own", tmp_path / "shipped"
+    for name in ("base", "other"):
+        write_template(shipped, {name: "shipped"}, name=name)
+    write_template(shipped, {}, extends=["base", "other"])
+    write_template(own, {"base": "own"}, name="base")
+    template = load_template(shipped / "service", directories=[own, shipped])
+    assert render(template, settings) == {"base": b"own", "other": b"shipped"}
+
+
+def test_a_template_extends_the_one_whose_place_it_takes(tmp_path: Path, settings: Settings) -> None:
+    own, shipped = tmp_path / "own", tmp_path / "shipped"
+    write_template(shipped, {"a": "shipped", "b": "shipped"}, version="1")
+    write_template(own, {"a": "own"}, version="2")
+    definition = own / "service" / "template.yaml"
+    definition.write_text(definition.read_text() + "extends: service\n")
+    template = load_template(own / "service", directories=[own, shipped])
+    assert render(template, settings) == {"a": b"own", "b": b"shipped"}
+    assert [one.version for one in template.lineage] == ["1", "2"]
 
 
 def test_unknown_bases_and_circles_are_named(tmp_path: Path) -> None:
@@ -375,6 +396,8 @@ def test_unknown_bases_and_circles_are_named(tmp_path: Path) -> None:
         TemplateError, match="b/template.yaml:4: templates extend each other in a circle: 'a' -> 'b' -> 'a'"
     ):
         write_template(tmp_path, {}, name="a", extends=["b"])
+    with pytest.raises(TemplateError, match="templates extend each other in a circle: 'd' -> 'd'"):
+        write_template(tmp_path, {}, name="d", extends="d")
 
 
 # Including

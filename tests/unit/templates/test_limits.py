@@ -125,7 +125,7 @@ from scaffolder.config import Settings
 from scaffolder.errors import LimitExceededError
 from scaffolder.generation.templates.native.definition import load_template
 settings = replace(Settings(), cache_dir=Path({str(tmp_path)!r}), max_project_size=20_000_000)
-template = load_template(Path({str(template.directory)!r}), templates_dir=Path({str(tmp_path)!r}))
+template = load_template(Path({str(template.directory)!r}), directories=[Path({str(tmp_path)!r})])
 try:
     template.render({{}}, run={{}}, trust=False, settings=settings)
 except LimitExceededError:

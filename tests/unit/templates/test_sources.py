@@ -23,7 +23,7 @@ from scaffolder.errors import (
     TemplateNotAllowedError,
 )
 from scaffolder.generation.git_remote import GitRemote
-from scaffolder.generation.templates.sources import check_reference, find_template, open_template
+from scaffolder.generation.templates.sources import check_reference, find_template, list_templates, open_template
 from tests.servers import GitServer, serve_git
 from tests.unit.templates.trees import commit_tree, run_git, write_tree
 
@@ -37,6 +37,7 @@ def settings(tmp_path: Path) -> Settings:
     return replace(
         Settings(),
         templates_dir=tmp_path / "templates",
+        include_shipped=False,
         cache_dir=tmp_path / "cache",
         allowed_templates="*, *://*",
         git_timeout_seconds=30,
@@ -68,6 +69,21 @@ def serve(server: GitServer, repository: Path, name: str = "templates") -> str:
 def remote_of(server: GitServer, **values: str | None) -> GitRemote:
     given = {"url": f"{server.url}/{{name}}.git", "username": server.username, "password": server.password}
     return GitRemote(**(given | values))  # type: ignore[arg-type]
+
+
+def test_own_templates_are_there_beside_those_that_ship_and_win(settings: Settings) -> None:
+    both = replace(settings, include_shipped=True)
+    assert list_templates(both) == ["fastapi_service"]
+    assert find_template("fastapi_service", settings=both).version != "own"
+    definition = "name: fastapi_service\nversion: own\n"
+    write_tree(settings.templates_dir / "fastapi_service", {"template.yaml": definition})
+    write_tree(settings.templates_dir / "service", COOKIECUTTER)
+    assert list_templates(both) == ["fastapi_service", "service"]
+    assert find_template("fastapi_service", settings=both).version == "own"
+    with pytest.raises(TemplateError, match=f"in {settings.templates_dir} or .*include/templates; there are "):
+        find_template("nope", settings=both)
+    with pytest.raises(TemplateError, match="in no directory at all; there are "):
+        find_template("nope", settings=replace(Settings(), include_shipped=False))
 
 
 @pytest.mark.parametrize(("files", "path"), [(COOKIECUTTER, "a.txt"), (COPIER, "a.txt")])

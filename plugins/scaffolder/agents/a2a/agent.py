@@ -55,6 +55,8 @@ class A2aAgent:
     that are a URL are fetched where it is of the connection's own origin, and refused otherwise.
     """
 
+    protocol = "a2a"
+
     def __init__(
         self,
         connection: AgentConnection,
@@ -69,7 +71,7 @@ class A2aAgent:
         self._connection = connection
         self._name = connection.name
         self._settings = settings
-        self._client = AgentClient(connection, settings=settings, on_secret=on_secret)
+        self._client = AgentClient(connection, settings=settings, on_secret=on_secret, is_traced=True)
         self._exchanges: dict[AgentInterface, Exchange] = {}
         self._interface: AgentInterface | None = None
 

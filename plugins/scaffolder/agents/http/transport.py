@@ -34,6 +34,7 @@ from scaffolder.errors import (
     LimitExceededError,
     ScaffolderError,
 )
+from scaffolder.observability import traces
 
 __all__ = [
     "DEADLINE",
@@ -259,7 +260,8 @@ class AgentTransport(httpx2.AsyncBaseTransport):
 class AgentClient:
     """A client of one agent; an async context manager, for many requests at a time in one event loop.
 
-    `secrets` are more than the connection's that must not be in a message.
+    `secrets` are more than the connection's that must not be in a message. `is_traced`: the agent is told which
+    trace a request belongs to (W3C Trace Context), where the settings allow it and a trace is kept.
     """
 
     def __init__(
@@ -269,8 +271,10 @@ class AgentClient:
         settings: Settings,
         on_secret: Callable[[str], None] = _keep_nothing,
         secrets: tuple[str, ...] = (),
+        is_traced: bool = False,
     ) -> None:
         self.connection = connection
+        self._is_traced = is_traced and settings.agent_trace_context
         self.settings = settings
         self._secrets = secrets
         self._transport = AgentTransport(connection, settings=settings, on_secret=on_secret)
@@ -308,6 +312,8 @@ class AgentClient:
         """
         url = self._find_url(request)
         headers = {"Accept": accept, "User-Agent": USER_AGENT, **self._check_headers(request, idempotency_key)}
+        if self._is_traced and "traceparent" not in map(str.lower, headers):
+            headers |= {"traceparent": traceparent} if (traceparent := traces.get_traceparent()) else {}
         try:
             sent = httpx2.Request(request.method, url, headers=headers, content=request.content)
         except (httpx2.InvalidURL, ValueError) as error:

@@ -35,6 +35,8 @@ class LlmAgent:
     parts in the ledger, not with the answer.
     """
 
+    protocol = "llm"
+
     def __init__(
         self,
         connection: LlmConnection,

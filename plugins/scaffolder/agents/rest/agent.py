@@ -35,6 +35,8 @@ class RestAgent:
     method and path. `on_secret` is told every secret before it is used.
     """
 
+    protocol = "rest"
+
     def __init__(
         self,
         connection: AgentConnection,
@@ -50,7 +52,7 @@ class RestAgent:
         self._name = connection.name
         self._settings = settings
         self._endpoints = endpoints
-        self._client = AgentClient(connection, settings=settings, on_secret=on_secret)
+        self._client = AgentClient(connection, settings=settings, on_secret=on_secret, is_traced=True)
         self._jobs = jobs.JobClient(self._client)
         self._operations: dict[str, OperationDefinition] = {}
 

@@ -19,7 +19,7 @@ from scaffolder.api.schemas.catalogue import AgentOut, EndpointOut, StepTypeOut,
 from scaffolder.api.schemas.values import PRINTABLE, Value, hide_directories
 from scaffolder.config import get_settings
 from scaffolder.errors import RecordNotFoundError, ScaffolderError
-from scaffolder.generation.templates.sources import find_kind, find_template, list_templates
+from scaffolder.generation.templates.sources import find_directory, find_kind, find_template, list_templates
 from scaffolder.records import listing
 from scaffolder.records.endpoints import DescriptionKind
 from scaffolder.workflows.definition import WorkflowDefinition
@@ -152,7 +152,7 @@ def _show_step_type(name: str, kind: tuple[type[StepDefinition], str]) -> StepTy
 def _show_template(name: str) -> TemplateOut:
     settings = get_settings()
     try:
-        kind = find_kind(settings.templates_dir / name)
+        kind = find_kind(find_directory(name, settings=settings))
         template = find_template(name, settings=settings)
         schema = getattr(template, "values_schema", None)
         return TemplateOut(

@@ -23,6 +23,7 @@ from scaffolder.api.schemas.events import AgentCallOut, EventOut
 from scaffolder.api.schemas.values import PRINTABLE, Value
 from scaffolder.config import get_settings
 from scaffolder.errors import ScaffolderError, TooManyStreamsError
+from scaffolder.observability import metrics
 from scaffolder.records import listing
 from scaffolder.records.models import AgentCallStatus, Event
 
@@ -159,10 +160,12 @@ def _read_events(scope: ProjectScope, generated_id: UUID, last: int, seen: list[
 def _counted() -> Any:
     global _open_streams  # noqa: PLW0603  # one event loop, so no two threads change it
     _open_streams += 1
+    metrics.gauge(metrics.API_STREAMS_OPEN, _open_streams)
     try:
         yield
     finally:
         _open_streams -= 1
+        metrics.gauge(metrics.API_STREAMS_OPEN, _open_streams)
 
 
 def _format(event: Event) -> str:

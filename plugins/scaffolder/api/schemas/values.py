@@ -67,8 +67,8 @@ def hide_directories(text: str | None) -> str | None:
     settings = get_settings()
     for directory, name in (
         (settings.generated_projects_dir, "generated-projects"),
-        (settings.templates_dir, "templates"),
-        (settings.workflows_dir, "workflows"),
+        *((one, "templates") for one in settings.template_directories),
+        *((one, "workflows") for one in settings.workflow_directories),
         (settings.cache_dir, "cache"),
     ):
         text = text and text.replace(str(directory), name)

@@ -1,4 +1,4 @@
-"""Where templates come from: the templates directory, a git repository, or a directory that a person names.
+"""Where templates come from: the templates directories, a git repository, or a directory that a person names.
 
 What kind of template a directory holds shows in the file that it has: ``template.yaml`` (ours), ``copier.yml`` or
 ``cookiecutter.json``. Their modules render them.
@@ -72,8 +72,18 @@ def open_template(location: str, *, settings: Settings) -> Template:
 
 
 def list_templates(settings: Settings) -> list[str]:
-    """Return the names of the templates in the templates directory; some may not be sound."""
-    return sorted({path.parent.name for name in _KINDS for path in settings.templates_dir.glob(f"*/{name}")})
+    """Return the names of the templates in the templates directories; some may not be sound."""
+    directories = settings.template_directories
+    return sorted({path.parent.name for name in _KINDS for one in directories for path in one.glob(f"*/{name}")})
+
+
+def find_directory(name: str, *, settings: Settings) -> Path:
+    """Return where the template `name` is: in the first templates directory that has it. Raises TemplateError."""
+    for directory in (one / name for one in settings.template_directories):
+        if any((directory / file).is_file() for file in _KINDS):
+            return directory
+    places = " or ".join(map(str, settings.template_directories)) or "no directory at all"
+    raise TemplateError(f"there is no template {name!r} in {places}; there are {list_templates(settings)}")
 
 
 def find_kind(directory: Path) -> str:
@@ -87,10 +97,7 @@ def find_kind(directory: Path) -> str:
 
 
 def _load_local(reference: LocalReference, *, settings: Settings) -> Template:
-    directory = settings.templates_dir / reference.name
-    if not any((directory / name).is_file() for name in _KINDS):
-        known = list_templates(settings)
-        raise TemplateError(f"there is no template {reference.name!r} in {settings.templates_dir}; there are {known}")
+    directory = find_directory(reference.name, settings=settings)
     return _load_directory(directory, name=reference.name, settings=settings)
 
 
@@ -101,7 +108,7 @@ def _load_directory(directory: Path, *, name: str, settings: Settings) -> Templa
     if kind == "native":
         from scaffolder.generation.templates.native.definition import load_template
 
-        return load_template(directory, templates_dir=settings.templates_dir)
+        return load_template(directory, directories=settings.template_directories)
     return _make_foreign(kind, ForeignSource(directory=directory, name=name))
 
 
@@ -115,7 +122,7 @@ def _load_from_git(reference: GitReference, *, settings: Settings, remote: GitRe
     if kind == "native":
         from scaffolder.generation.templates.native.definition import load_template
 
-        template = load_template(directory, templates_dir=settings.templates_dir)
+        template = load_template(directory, directories=settings.template_directories)
         return _take_from_git(template, reference=reference, checkout=checkout)
     return _make_foreign(
         kind,

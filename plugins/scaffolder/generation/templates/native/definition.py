@@ -85,12 +85,13 @@ class NativeTemplate:
         return render_template(self, values, run=run, settings=settings)
 
 
-def load_template(directory: Path, *, templates_dir: Path) -> NativeTemplate:
-    """Read the template in `directory`, and those it extends: its siblings, otherwise those of `templates_dir`.
+def load_template(directory: Path, *, directories: Sequence[Path]) -> NativeTemplate:
+    """Read the template in `directory`, and those it extends: of the templates `directories` the first that has it.
 
-    In `templates_dir` a template has the name of its directory. Raises TemplateError with every problem found.
+    A template elsewhere extends its siblings before those. One of the same name is that of a later directory. In
+    `directories` a template has the name of its directory. Raises TemplateError with every problem found.
     """
-    return _Loader(templates_dir).load(directory, chain=())
+    return _Loader(directories).load(directory, chain=())
 
 
 def find_line(template: NativeTemplate, location: Location) -> tuple[Path, int]:
@@ -108,15 +109,15 @@ def find_line(template: NativeTemplate, location: Location) -> tuple[Path, int]:
 class _Loader:
     """Loads a template and those it extends, each of them once."""
 
-    def __init__(self, templates_dir: Path) -> None:
-        self._templates_dir = templates_dir
+    def __init__(self, directories: Sequence[Path]) -> None:
+        self._directories = directories
         self._loaded: dict[Path, NativeTemplate] = {}
 
     def load(self, directory: Path, *, chain: tuple[tuple[str, Path], ...]) -> NativeTemplate:
         """Load `directory`; `chain` are the names and directories of the templates that extend it, outermost first."""
         if directory not in self._loaded:
-            in_templates_dir = directory.parent == self._templates_dir
-            reader = _Reader(directory, expected_name=directory.name if in_templates_dir else None)
+            named = directory.parent in self._directories
+            reader = _Reader(directory, expected_name=directory.name if named else None)
             template, names = reader.read()
             chain = (*chain, (template.name, directory))
             bases = [self._load_base(name, reader=reader, directory=directory, chain=chain) for name in names]
@@ -126,7 +127,11 @@ class _Loader:
     def _load_base(
         self, name: str, *, reader: _Reader, directory: Path, chain: tuple[tuple[str, Path], ...]
     ) -> NativeTemplate:
-        places = [directory.parent / name, self._templates_dir / name]
+        places = [one / name for one in self._directories]
+        if directory.parent not in self._directories:
+            places.insert(0, directory.parent / name)
+        if directory in places[:-1]:
+            places = places[places.index(directory) + 1 :]
         found = next((place for place in places if (place / DEFINITION_FILE).is_file()), None)
         if found is None:
             known = sorted({path.parent.name for place in places for path in place.parent.glob(f"*/{DEFINITION_FILE}")})

@@ -1,0 +1,204 @@
+"""What agent calls, exports, ends of runs and notifications tell metrics and traces, on real records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from structlog.contextvars import get_contextvars
+
+from scaffolder.agents.contract import Answer, CallRequest, Job, Ledger, Usage
+from scaffolder.config import Settings
+from scaffolder.errors import (
+    AgentAnswerError,
+    AgentJobError,
+    AgentRateLimitedError,
+    AgentRejectedError,
+    AgentUnavailableError,
+    ExportConflictError,
+    SecretFoundError,
+)
+from scaffolder.generation.file_generation import refuse_secrets
+from scaffolder.records.retention import keep_days
+from scaffolder.records.store import ProjectRecords
+from tests.exports import Exports
+from tests.factories import make_file, open_project
+from tests.records.test_agent_calls import ASK, DOWN, ScriptedAgent, Step, step  # noqa: F401  # a fixture
+
+Told = list[tuple[str, dict[str, str], float]]
+
+AGENT = {"connection": "scripted", "protocol": "rest"}
+JOB = Job(handle={"url": "/jobs/1"}, poll_seconds=1, timeout_seconds=60)
+
+
+def count(told: Told, name: str) -> list[tuple[dict[str, str], float]]:
+    return [(tags, value) for told_name, tags, value in told if told_name == name]
+
+
+def test_every_request_is_counted_by_what_came_of_it_and_each_wait_between(step: Step, told: Told) -> None:  # noqa: F811  # the fixture
+    step.call(ScriptedAgent([DOWN, AgentRateLimitedError("slowly"), Answer(data=[1])]))
+    outcomes = ("unavailable", "rate_limited", "answered")
+    assert count(told, "agent.requests") == [(AGENT | {"outcome": outcome}, 1) for outcome in outcomes]
+    assert count(told, "agent.latency") == [(AGENT | {"outcome": outcome}, 0) for outcome in outcomes]
+    assert [tags["reason"] for tags, _ in count(told, "agent.retries")] == ["unavailable", "rate_limited"]
+
+
+@pytest.mark.parametrize(
+    ("end", "outcome"),
+    [
+        (AgentRejectedError("no"), "refused"),
+        (AgentAnswerError("half"), "unusable"),
+        (ValueError("ours"), "interrupted"),
+        (KeyboardInterrupt(), "interrupted"),
+        (JOB, "accepted"),
+    ],
+)
+def test_each_end_of_a_request_has_its_outcome(step: Step, told: Told, end: Any, outcome: str) -> None:  # noqa: F811
+    try:
+        step.call(ScriptedAgent([end]))
+    except BaseException as error:
+        assert error is end
+    assert count(told, "agent.requests") == [(AGENT | {"outcome": outcome}, 1)]
+
+
+def test_a_call_in_parts_is_counted_by_its_parts_and_an_answer_of_the_records_is_no_request(
+    step: Step,  # noqa: F811
+    told: Told,
+) -> None:
+    agent = ScriptedAgent([Answer(data="a"), Answer(data="b")], parts=("one", "two"))
+    step.call(agent)
+    assert count(told, "agent.requests") == [(AGENT | {"outcome": "answered"}, 1)] * 2
+    step.call(agent)
+    assert len(count(told, "agent.requests")) == 2
+    assert count(told, "agent.replays") == [(AGENT, 1)]
+
+
+def test_tokens_and_cost_are_those_of_the_records(step: Step, told: Told) -> None:  # noqa: F811
+    usage = Usage(model="cheap", input_tokens=1_000, output_tokens=10)
+    step.settings = replace(step.settings, agent_prices='{"cheap": {"input": 2, "output": 10, "call": 0.5}}')
+    call = step.call(ScriptedAgent([Answer(data=1, usage=usage)]))
+    directions = [(AGENT | {"direction": "input"}, 1_000), (AGENT | {"direction": "output"}, 10)]
+    assert count(told, "agent.tokens") == directions
+    assert count(told, "agent.cost") == [(AGENT, int((call.cost or 0) * 1_000_000))]
+    assert call.cost == Decimal("0.5021")
+
+
+def test_a_circuit_opens_once_and_again_after_a_call_that_was_let_through(
+    step: Step,  # noqa: F811
+    told: Told,
+    connection: psycopg.Connection[Any],
+) -> None:
+    step.settings = replace(step.settings, agent_circuit_failures=2, agent_tries=1)
+    for number in range(2):
+        with pytest.raises(AgentUnavailableError):
+            step.call(ScriptedAgent([DOWN]), step_id=str(number))
+    assert count(told, "agent.circuit_openings") == [({"connection": "scripted"}, 1)]
+    connection.execute("UPDATE agent_circuit SET retry_at = now()")
+    with pytest.raises(AgentUnavailableError):
+        step.call(ScriptedAgent([DOWN]), step_id="3")
+    assert len(count(told, "agent.circuit_openings")) == 2
+
+
+def test_a_job_is_counted_once_when_it_is_over(step: Step, told: Told) -> None:  # noqa: F811
+    done = step.call(ScriptedAgent([JOB]))
+    assert count(told, "agent.jobs") == []
+    for _ in range(2):
+        step.finish(ScriptedAgent([Answer(data=1)]), done)
+    assert count(told, "agent.jobs") == [(AGENT | {"outcome": "done"}, 1)]
+    lost = step.call(ScriptedAgent([JOB]), replace(ASK, body={"other": 1}))
+    with pytest.raises(AgentJobError):
+        step.fail_job(ScriptedAgent(), lost, is_over=False)
+    assert [tags["outcome"] for tags, _ in count(told, "agent.job_duration")] == ["done", "given_up"]
+
+
+def test_a_request_is_a_client_span_without_what_it_says(step: Step, spans: InMemorySpanExporter) -> None:  # noqa: F811
+    said = replace(ASK, body={"document": "s3cret-plan"})
+    call = step.call(ScriptedAgent([DOWN, Answer(data={"answer": "s3cret-answer"})]), said)
+    first, second = spans.get_finished_spans()
+    attributes = {
+        "scaffolder.connection": "scripted",
+        "scaffolder.protocol": "rest",
+        "scaffolder.operation": ASK.subject,
+        "scaffolder.agent_call_id": str(call.id),
+    }
+    assert dict(first.attributes or {}) == attributes | {"scaffolder.outcome": "unavailable"}
+    assert dict(second.attributes or {}) == attributes | {"scaffolder.outcome": "answered"}
+    assert "s3cret" not in first.to_json() + second.to_json()
+
+
+def test_lines_written_while_an_agent_is_asked_carry_the_call(step: Step) -> None:  # noqa: F811
+    class Noting(ScriptedAgent):
+        async def call(self, request: CallRequest, *, idempotency_key: str, ledger: Ledger) -> Answer | Job:
+            seen.append(get_contextvars()["agent_call_id"])
+            return await super().call(request, idempotency_key=idempotency_key, ledger=ledger)
+
+    seen: list[str] = []
+    call = step.call(Noting())
+    assert seen == [str(call.id)]
+    assert get_contextvars() == {}
+
+
+def test_exports_are_counted_by_what_came_of_them(records: ProjectRecords, settings: Settings, told: Told) -> None:
+    exports = Exports(records, settings)
+    for _ in range(2):
+        exports.export("archive")
+    archive = exports.only.archive_path
+    assert archive is not None
+    exports.export("archive", format="tar.gz")
+    expected = [({"target": "archive", "outcome": outcome}, 1) for outcome in ("exported", "again", "exported")]
+    assert count(told, "export.finished") == expected
+    records.mark_failed(exports.key, error="x", rules=None)
+    with pytest.raises(ExportConflictError):
+        exports.export("archive")
+    assert count(told, "export.finished") == expected, "nothing was begun"
+
+
+def test_commits_and_exports_are_spans(
+    records: ProjectRecords, settings: Settings, spans: InMemorySpanExporter
+) -> None:
+    exports = Exports(records, settings)
+    exports.export("archive")
+    commit, export = spans.get_finished_spans()
+    assert (commit.name, export.name) == ("scaffolder.git_commit", "scaffolder.export")
+    assert dict(commit.attributes or {}) == {
+        "scaffolder.files": 2,
+        "scaffolder.bytes": 15,
+        "scaffolder.commit": exports.commit,
+    }
+    assert (export.attributes or {})["scaffolder.export_id"] == str(exports.only.id)
+
+
+def test_an_end_is_counted_once_with_what_it_brought(records: ProjectRecords, settings: Settings, told: Told) -> None:
+    exports = Exports(records, settings)
+    for _ in range(2):
+        records.mark_ready(exports.key, rules=keep_days(30))
+    workflow = {"workflow": "openapi_service"}
+    assert told == [
+        ("generated.finished", workflow | {"status": "ready"}, 1),
+        ("generated.duration", workflow | {"status": "ready"}, 0),
+        ("generated.files", workflow, 2),
+        ("generated.bytes", workflow, 15),
+    ]
+    told.clear()
+    other = open_project(records)
+    for _ in range(2):
+        records.mark_failed(other.id, error="x", rules=None)
+    assert [name for name, *_ in told] == ["generated.finished", "generated.duration"]
+
+
+def test_secrets_are_counted_by_kind_and_not_named(settings: Settings, told: Told) -> None:
+    planted = make_file(
+        "key.pem",
+        "-----BEGIN PRIVATE KEY-----\n"
+        + "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSj" * 20
+        + "\n-----END PRIVATE KEY-----\n",
+    )
+    try:
+        refuse_secrets([planted, make_file("fine.txt")], settings=settings)
+    except SecretFoundError as error:
+        kinds = [kind for _, _, kind in error.findings]
+    assert count(told, "generation.secrets_found") == [({"kind": kind}, 1) for kind in kinds]
