@@ -76,6 +76,7 @@ def _serve(postgres: EmbeddedPostgres, auth_manager: AuthManager) -> Iterator[Ap
             include_shipped=False,
         )
         settings.workflows_dir.mkdir()
+        settings.generated_projects_dir.mkdir()
         for name, text in WORKFLOWS.items():
             (settings.workflows_dir / name).write_text(text)
         metrics = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
