@@ -27,7 +27,6 @@ SHIPPED_DAGS = {
     "discover_agent_apis",
     "export_repository",
     "openapi_service",
-    "send_notifications",
 }
 WORKFLOW = """\
 id: house_service
