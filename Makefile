@@ -40,8 +40,13 @@ stop: ## Stop everything that was started here.
 test: install-dev lint ## Lint, check types and run all tests; PYTEST_ARGS="-k name" passes through.
 	$(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
 
+.PHONY: test-lowest
+test-lowest: check-python ## Run the unit, records and airflow tests with the lowest versions that are supported.
+	@"$(PYTHON)" -I local_airflow/bootstrap.py requirements-lowest-dev.txt --venv .venv-lowest
+	.venv-lowest/bin/python -m pytest -n $(PYTEST_JOBS) --dist loadscope --no-loadscope-reorder tests/unit tests/records tests/airflow $(PYTEST_ARGS)
+
 .PHONY: nightly
-nightly: install-dev lint ## The same with twenty times the property tests and a kill at every line: an hour or so.
+nightly: install-dev lint test-lowest ## Both, with twenty times the property tests and a kill at every line: an hour or so.
 	SCAFFOLDER_TEST_PROFILE=nightly SCAFFOLDER_TEST_KILL_STEP=1 $(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadscope --no-loadscope-reorder -o timeout=3600 $(PYTEST_ARGS)
 
 .PHONY: lint
@@ -60,12 +65,15 @@ bench: install-dev ## Run one benchmark: NAME=module below benchmarks/.
 audit: install-uv ## Ask PyPI for known vulnerabilities of what is pinned.
 	$(BIN)/uv tool run --from $(PIP_AUDIT) pip-audit --strict --progress-spinner off --disable-pip --no-deps --requirement requirements-dev.txt
 
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command "make requirements" \
+	--extra a2a --extra llm --extra fab --extra celery --extra demo --extra copier --extra cookiecutter pyproject.toml
+
 .PHONY: requirements
-requirements: install-uv ## Pin the requirements again, from pyproject.toml.
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --extra a2a --extra llm --extra fab --extra celery --extra demo --extra copier --extra cookiecutter \
-		--custom-compile-command "make requirements" pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra a2a --extra llm --extra fab --extra celery --extra demo --extra copier --extra cookiecutter --extra dev --constraint requirements.txt \
-		--custom-compile-command "make requirements" pyproject.toml -o requirements-dev.txt
+requirements: install-uv ## Pin the requirements again, from pyproject.toml: the highest, and the lowest that it allows.
+	$(COMPILE) --upgrade -o requirements.txt
+	$(COMPILE) --extra dev --constraint requirements.txt -o requirements-dev.txt
+	$(COMPILE) --upgrade --resolution lowest-direct -o requirements-lowest.txt
+	$(COMPILE) --extra dev --constraint requirements-lowest.txt -o requirements-lowest-dev.txt
 
 .PHONY: clean
 clean: stop ## Stop, and remove the databases, logs and generated projects.
@@ -73,7 +81,7 @@ clean: stop ## Stop, and remove the databases, logs and generated projects.
 
 .PHONY: distclean
 distclean: clean ## Also remove the virtual environment and all caches.
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-lowest .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Before anything is installed or started.

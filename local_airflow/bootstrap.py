@@ -30,7 +30,7 @@ if not OLDEST_PYTHON <= sys.version_info[:2] < FIRST_UNSUPPORTED_PYTHON:
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 VENV = CHECKOUT / ".venv"
-STAMP = VENV / "installed.json"
+STAMP = "installed.json"
 
 
 class BootstrapError(Exception):
@@ -92,31 +92,31 @@ def _urls(value: str) -> list[str]:
     return [url for url in value.replace("\\n", " ").split() if url.startswith(("http://", "https://"))]
 
 
-def is_installed(requirements: Path) -> bool:
-    """Say whether the environment was completely installed from these very `requirements` by this Python."""
+def is_installed(requirements: Path, *, venv: Path) -> bool:
+    """Say whether the environment `venv` was completely installed from these very `requirements` by this Python."""
     try:
-        installed = json.loads(STAMP.read_text(encoding="utf-8"))
+        installed = json.loads((venv / STAMP).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return bool(installed.get(requirements.name) == wanted_stamp(requirements))
+    return bool(installed.get(requirements.name) == wanted_stamp(requirements, venv=venv))
 
 
-def wanted_stamp(requirements: Path) -> str:
+def wanted_stamp(requirements: Path, *, venv: Path) -> str:
     """Return what the stamp holds for `requirements` once they are installed."""
-    digest = hashlib.sha256(f"{sys.version_info[:2]} {VENV}".encode())
+    digest = hashlib.sha256(f"{sys.version_info[:2]} {venv}".encode())
     for path in (requirements, CHECKOUT / "pyproject.toml"):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def install(requirements: Path) -> None:
-    """Make the environment if there is none of this Python, and bring it to `requirements`."""
-    python = VENV / "bin" / "python"
+def install(requirements: Path, *, venv: Path) -> None:
+    """Make the environment `venv` if there is none of this Python, and bring it to `requirements`."""
+    python = venv / "bin" / "python"
     if not _is_usable(python):
-        print(f"Creating {VENV}", flush=True)
-        shutil.rmtree(VENV, ignore_errors=True)
-        _run([sys.executable, "-m", "venv", str(VENV)])
-    STAMP.unlink(missing_ok=True)
+        print(f"Creating {venv}", flush=True)
+        shutil.rmtree(venv, ignore_errors=True)
+        _run([sys.executable, "-m", "venv", str(venv)])
+    (venv / STAMP).unlink(missing_ok=True)
     print(f"Installing {requirements.name}", flush=True)
     pip = [str(python), "-m", "pip"]
     environment = dict(os.environ)
@@ -124,20 +124,20 @@ def install(requirements: Path) -> None:
     if with_uv:
         configured = subprocess.run([*pip, "config", "list"], capture_output=True, text=True, check=False).stdout
         environment |= index_settings(pip_configuration=configured, environ=environment)
-        command = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(python)]
+        command = [str(venv / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(python)]
         quick = "--compile-bytecode"
     else:
         print("uv is not to be had from the package index; pip takes longer.", flush=True)
         command, quick = [*pip, "install", "--quiet"], "--compile"
     _run([*command, quick, "-r", str(requirements)], environment=environment)
     _run([*command, "--no-deps", "-e", str(CHECKOUT)], environment=environment)
-    STAMP.write_text(json.dumps(_new_stamp(requirements)), encoding="utf-8")
+    (venv / STAMP).write_text(json.dumps(_new_stamp(requirements, venv=venv)), encoding="utf-8")
 
 
-def _new_stamp(requirements: Path) -> dict[str, str]:
+def _new_stamp(requirements: Path, *, venv: Path) -> dict[str, str]:
     # requirements-dev.txt holds all of requirements.txt, at the same versions.
     also = [CHECKOUT / "requirements.txt"] if requirements.name == "requirements-dev.txt" else []
-    return {path.name: wanted_stamp(path) for path in [requirements, *also]}
+    return {path.name: wanted_stamp(path, venv=venv) for path in [requirements, *also]}
 
 
 def _is_usable(python: Path) -> bool:
@@ -171,13 +171,15 @@ def main() -> int:
     """Check the machine and install; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("requirements", type=Path)
-    requirements = parser.parse_args().requirements.resolve()
+    parser.add_argument("--venv", type=Path, default=VENV)
+    arguments = parser.parse_args()
+    requirements, venv = arguments.requirements.resolve(), arguments.venv.absolute()
     try:
         check_machine(git=shutil.which("git"))
-        if not is_installed(requirements):
+        if not is_installed(requirements, venv=venv):
             with _alone():
-                if not is_installed(requirements):
-                    install(requirements)
+                if not is_installed(requirements, venv=venv):
+                    install(requirements, venv=venv)
     except BootstrapError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

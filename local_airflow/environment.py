@@ -14,6 +14,7 @@ from local_airflow.state import InstanceSettings, StateDirectory
 
 AIRFLOW_DATABASE = "airflow"
 RECORDS_DATABASE = "scaffolder"
+PROGRAMS = Path(sys.executable).parent
 _LOOPBACK = "127.0.0.1,localhost"
 
 # What a user's shell may hold and what would change our processes: Airflow's settings, and libpq's defaults.
@@ -32,7 +33,7 @@ class Folders:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """All variables of an instance."""
+    """All variables of an instance. `programs` is the directory of the commands ``airflow`` and ``scaffolder``."""
 
     directory: StateDirectory
     settings: InstanceSettings
@@ -40,6 +41,7 @@ class Environment:
     socket_directory: Path
     users: Mapping[str, str]
     overrides: Mapping[str, str] = field(default_factory=dict)
+    programs: Path = PROGRAMS
 
     def variables(self) -> dict[str, str]:
         """Return what differs from the surrounding environment."""
@@ -62,13 +64,13 @@ class Environment:
         # A company's proxy must not see, and cannot serve, requests to this machine.
         for name in ("NO_PROXY", "no_proxy"):
             kept[name] = ",".join(filter(None, (surrounding.get(name), _LOOPBACK)))
-        kept["PATH"] = f"{_scripts_directory()}:{surrounding.get('PATH', '')}"
+        kept["PATH"] = f"{self.programs}:{surrounding.get('PATH', '')}"
         return kept | self.variables()
 
     def write_env_file(self) -> None:
         """Write the file that people source; it holds secrets, so only its owner may read it."""
         lines = [f"export {name}={quote(value)}" for name, value in sorted(self.variables().items())]
-        path = f'export PATH={quote(str(_scripts_directory()))}:"$PATH"'
+        path = f'export PATH={quote(str(self.programs))}:"$PATH"'
         write_atomically(self.directory.env_file, text="\n".join([*lines, path, ""]), mode=0o600)
 
     def _records_connection(self) -> str:
@@ -141,7 +143,3 @@ def _names(settings: Mapping[str, str]) -> dict[str, str]:
 
 def _is_foreign(name: str) -> bool:
     return name in _FOREIGN_NAMES or name.startswith(_FOREIGN_PREFIXES)
-
-
-def _scripts_directory() -> Path:
-    return Path(sys.executable).parent

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from local_airflow.airflow_rest import AirflowRest
-from local_airflow.environment import AIRFLOW_DATABASE, RECORDS_DATABASE, Environment, Folders
+from local_airflow.environment import AIRFLOW_DATABASE, PROGRAMS, RECORDS_DATABASE, Environment, Folders
 from local_airflow.errors import LocalAirflowError, ProcessDiedError
 from local_airflow.files import digest_of_files
 from local_airflow.health import Component, wait_until_healthy
@@ -41,7 +41,8 @@ AIRFLOW_COMMANDS: Mapping[str, Sequence[str]] = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
-SCAFFOLDER_MIGRATION: Sequence[str] = (str(Path(sys.executable).parent / "scaffolder"), "db", "migrate")
+# Of the instance's own programs, which come first on its PATH.
+SCAFFOLDER_MIGRATION: Sequence[str] = ("scaffolder", "db", "migrate")
 _RESTART_TIMEOUT_SECONDS = 10.0
 # Shorter than Airflow's triggerer takes at its worst: whoever starts again takes over what it left.
 _STOP_TIMEOUT_SECONDS = 3.0
@@ -58,7 +59,8 @@ class LocalAirflow:
     `include_folder` holds the bundled agent (``demo_agent``); None starts no agent. `users` are
     SimpleAuthManager's, name to role. `environment` adds or replaces variables of all processes,
     ``AIRFLOW__SECTION__KEY`` included. `migrate_records` is the command that migrates the records'
-    database; None leaves that database empty.
+    database; None leaves that database empty. `programs` is the ``bin`` of the environment that Airflow runs from;
+    the agent always runs from this process's.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class LocalAirflow:
         users: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
         migrate_records: Sequence[str] | None = SCAFFOLDER_MIGRATION,
+        programs: Path = PROGRAMS,
         report: Callable[[str], None] = lambda _message: None,
     ) -> None:
         self.directory = StateDirectory(state_dir.absolute())
@@ -85,6 +88,7 @@ class LocalAirflow:
         self._users = dict(users or {"admin": "admin"})
         self._overrides = dict(environment or {})
         self._migrate_records = migrate_records
+        self._programs = programs
         self._report = report
         self._table = ProcessTable(
             self.directory.processes,
@@ -278,6 +282,7 @@ class LocalAirflow:
             socket_directory=self.postgres.socket_directory,
             users=self._users,
             overrides=self._overrides,
+            programs=self._programs,
         )
 
     def _schema_version(self) -> str:
@@ -288,7 +293,7 @@ class LocalAirflow:
         logs = self.directory.logs
         airflow = Migration(
             database=AIRFLOW_DATABASE,
-            command=(sys.executable, "-m", "airflow", "db", "migrate"),
+            command=(str(self._programs / "python"), "-m", "airflow", "db", "migrate"),
             log=logs / "airflow-migration.log",
         )
         records = Migration(
@@ -312,7 +317,7 @@ class LocalAirflow:
         components = [
             Component(
                 name=name,
-                command=(sys.executable, "-m", "airflow", *command),
+                command=(str(self._programs / "python"), "-m", "airflow", *command),
                 environment=environment,
                 fingerprint=fingerprint,
                 health_url=f"{url}/api/v2/monitor/health",

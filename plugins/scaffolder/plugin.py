@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
 from scaffolder.operators.links import RepositoryLink
-from scaffolder.workflows import builder, listener  # noqa: F401  # see below
+from scaffolder.workflows import listener
+
+if not hasattr(sys.modules.get("airflow.sdk.execution_time.task_runner"), "SUPERVISOR_COMMS"):
+    # Not in a task: this may be a process that tasks are forked from, as with LocalExecutor. What all of ours import is
+    # there when they start then: 0.1 s less for each. A task, perhaps somebody else's, imports what it needs.
+    from scaffolder.workflows import builder  # noqa: F401
 
 
 class ScaffolderPlugin(AirflowPlugin):
-    """Airflow's hold on the package: the web app, the listener, the extra links and what is in its menu.
-
-    Executors fork tasks from processes that have loaded the plugins. The builder brings what all our tasks import, so
-    that it is there when they start: 0.1 s less for each task.
-    """
+    """Airflow's hold on the package: the web app, the listener, the extra links and what is in its menu."""
 
     name = "scaffolder"
     listeners = [listener]

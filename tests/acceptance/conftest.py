@@ -348,6 +348,18 @@ class Run:
         return get_repository(self.generated_project.id, settings=self.live.settings)
 
 
+def read_log(live: Live, run: Run, task_id: str) -> list[dict[str, Any]]:
+    """Return the lines of the log of a task's first try with all their fields, as the UI gets them."""
+    answer = live.rest.call(
+        "GET",
+        f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}/logs/1",
+        params={"full_content": True},
+        headers={"Accept": "application/json"},
+    )
+    content: list[dict[str, Any]] = answer["content"]
+    return content
+
+
 @pytest.fixture(scope="session")
 def live() -> Iterator[Live]:
     root = Path(tempfile.mkdtemp(prefix="scaffolder-live-"))

@@ -16,7 +16,7 @@ import pytest
 from local_airflow.airflow_rest import wait_until
 from scaffolder.records.models import AgentCallStatus, GeneratedProjectStatus
 from tests import a2a_server, job_server, llm_server
-from tests.acceptance.conftest import Live, Run
+from tests.acceptance.conftest import Live, Run, read_log
 from tests.servers import json_answer
 
 FILES = {"src/app.py": "print('{{7*7}}')\r\n", "README.md": "# Café\n"}
@@ -161,6 +161,22 @@ def test_a_job_that_fails_fails_the_task_and_says_why(live: Live, agents: Agents
     assert run.state == "failed"
     assert run.tries("build") == 1
     assert "as was asked" in str(run.generated_project.error)
+    [call] = run.read("agent_calls")
+    about = {
+        "project": "default",
+        "generated_project_id": str(run.generated_project.id),
+        "step_id": "build",
+        "agent_call_id": str(call.id),
+    }
+    lines = read_log(live, run, "build")
+    for event in (
+        f"Waiting for the job of agent call {call.id} without a worker",
+        f"Waiting for the job of agent call {call.id} at ",
+        "This try of step build ends: AgentJobError: ",
+    ):
+        [line] = [line for line in lines if str(line["event"]).startswith(event)]
+        fields = about if line["event"].startswith("Waiting") else about.keys() - {"agent_call_id"}
+        assert {name: line.get(name) for name in fields} == {name: about[name] for name in fields}, line
 
 
 def test_a_long_retry_after_is_waited_for_without_a_worker(live: Live) -> None:

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from local_airflow.airflow_rest import wait_until
 from scaffolder.observability.metrics import METRICS
-from tests.acceptance.conftest import Live, Run
+from tests.acceptance.conftest import Live, Run, read_log
 from tests.acceptance.test_main_job import run_service
-from tests.acceptance.test_steps import GOOD
+from tests.acceptance.test_steps import FILES, GOOD
 from tests.otlp_receiver import ReceivedSpan
 from tests.statsd_receiver import Sent, read_metrics
-
-
-def read_log(live: Live, run: Run, task_id: str) -> list[dict[str, Any]]:
-    answer = live.rest.call(
-        "GET",
-        f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}/logs/1",
-        params={"full_content": True},
-        headers={"Accept": "application/json"},
-    )
-    content: list[dict[str, Any]] = answer["content"]
-    return content
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +67,23 @@ def test_log_lines_say_what_they_are_about(live: Live, observed: tuple[Run, list
         assert line.items() >= (generated | fields).items(), line
 
 
+def test_a_run_that_the_listener_ends_is_counted_by_the_scheduler(live: Live) -> None:
+    read_metrics(live.metrics, quiet_seconds=0.05)
+    run = live.run("mapped")
+    assert run.state == "success", run.tasks
+    ended = ("scaffolder.generated.finished", {"workflow": "mapped", "status": "ready"}, 1)
+    sent: list[Sent] = []
+
+    def is_told() -> bool:
+        sent.extend(read_metrics(live.metrics))
+        return ended in sent
+
+    assert wait_until(is_told, timeout_seconds=20, poll_seconds=0.1)
+    assert sent.count(ended) == 1
+    steps = [tags for name, tags, _ in sent if name == "scaffolder.step.finished"]
+    assert steps == [{"workflow": "mapped", "step_type": "file_generation", "outcome": "success"}] * 4
+
+
 def find_parent(span: ReceivedSpan, spans: list[ReceivedSpan]) -> ReceivedSpan:
     [parent] = [one for one in spans if one.span_id == span.parent_id]
     return parent
@@ -117,3 +121,5 @@ def test_spans_lie_below_those_of_airflows_tasks(live: Live) -> None:
     )
     traceparent = f"00-{call.trace_id}-{call.span_id}-01"
     assert live.agent.requests[-1]["headers"]["traceparent"] == traceparent
+    said = (live.agent.token, FILES[0]["path"], str(FILES[0]["content"]).strip(), "# traced")
+    assert not [text for text in said for one in ours if text in one.text]

@@ -75,6 +75,37 @@ def test_the_plugin_is_there_once_and_its_loader_clobbers_no_module(tmp_path: Pa
     assert (found["fastapi"], found["apps"]) == (False, ["/scaffolder"])
 
 
+def test_in_a_task_the_plugin_imports_little(tmp_path: Path) -> None:
+    """Every task of an Airflow loads it, whoever's DAG that is; where tasks are forked from, it brings what ours need."""
+    code = """
+import json, sys
+from airflow.sdk.execution_time import task_runner
+{}
+import scaffolder.plugin
+print(json.dumps([name in sys.modules for name in ("scaffolder.workflows.builder", "scaffolder.records.store", "pydantic.v1")]))
+"""
+    assert run_python(code.format("task_runner.SUPERVISOR_COMMS = None"), tmp_path)[0] is False
+    assert run_python(code.format(""), tmp_path)[0] is True
+
+
+def test_a_worker_that_preloads_leaves_tasks_nothing_of_ours_to_import(tmp_path: Path) -> None:
+    code = """
+import json, sys
+import scaffolder.preload
+before = set(sys.modules)
+from airflow.sdk.execution_time import task_runner
+task_runner.SUPERVISOR_COMMS = None
+from airflow.sdk.listener import get_listener_manager
+plugins = [plugin.__name__ for plugin in get_listener_manager().pm.get_plugins()]
+from scaffolder.operators import AgentApiCallOperator, FileGenerationOperator, RepoCreationOperator
+import scaffolder.dag_bundle
+print(json.dumps({"listeners": plugins, "imported": sorted(name for name in set(sys.modules) - before)}))
+"""
+    found = run_python(code, tmp_path)
+    assert "scaffolder.workflows.listener" in found["listeners"]
+    assert found["imported"] == []
+
+
 def test_the_provider_brings_its_connection_types(tmp_path: Path) -> None:
     code = """
 import json

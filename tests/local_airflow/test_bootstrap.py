@@ -76,8 +76,6 @@ def test_old_pythons_can_read_it_as_far_as_the_version_check() -> None:
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(bootstrap, "CHECKOUT", tmp_path)
-    monkeypatch.setattr(bootstrap, "VENV", tmp_path)
-    monkeypatch.setattr(bootstrap, "STAMP", tmp_path / "installed.json")
     for name in ("pyproject.toml", "requirements.txt", "requirements-dev.txt"):
         (tmp_path / name).write_text(name)
     return tmp_path
@@ -87,13 +85,14 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_installs_when_the_stamp_is_missing_damaged_or_of_other_requirements(checkout: Path, text: str | None) -> None:
     if text is not None:
         (checkout / "installed.json").write_text(text)
-    assert not bootstrap.is_installed(checkout / "requirements.txt")
+    assert not bootstrap.is_installed(checkout / "requirements.txt", venv=checkout)
 
 
 @pytest.mark.parametrize("changed", ["pyproject.toml", "requirements.txt"])
 def test_installs_again_when_what_it_was_installed_from_has_changed(checkout: Path, changed: str) -> None:
     requirements = checkout / "requirements.txt"
-    (checkout / "installed.json").write_text(f'{{"requirements.txt": "{bootstrap.wanted_stamp(requirements)}"}}')
-    assert bootstrap.is_installed(requirements)
+    stamp = bootstrap.wanted_stamp(requirements, venv=checkout)
+    (checkout / "installed.json").write_text(f'{{"requirements.txt": "{stamp}"}}')
+    assert bootstrap.is_installed(requirements, venv=checkout)
     (checkout / changed).write_text("changed")
-    assert not bootstrap.is_installed(requirements)
+    assert not bootstrap.is_installed(requirements, venv=checkout)

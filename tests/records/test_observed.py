@@ -23,11 +23,13 @@ from scaffolder.errors import (
     SecretFoundError,
 )
 from scaffolder.generation.file_generation import refuse_secrets
+from scaffolder.notifications.delivery import Outcome
 from scaffolder.records.retention import keep_days
 from scaffolder.records.store import ProjectRecords
 from tests.exports import Exports
 from tests.factories import make_file, open_project
 from tests.records.test_agent_calls import ASK, DOWN, ScriptedAgent, Step, step  # noqa: F401  # a fixture
+from tests.records.test_notifications import Receiver, receiver  # noqa: F401  # a fixture
 
 Told = list[tuple[str, dict[str, str], float]]
 
@@ -202,3 +204,26 @@ def test_secrets_are_counted_by_kind_and_not_named(settings: Settings, told: Tol
     except SecretFoundError as error:
         kinds = [kind for _, _, kind in error.findings]
     assert count(told, "generation.secrets_found") == [({"kind": kind}, 1) for kind in kinds]
+
+
+def test_notifications_are_counted_by_channel_and_what_came_of_them(
+    receiver: Receiver,  # noqa: F811
+    told: Told,
+) -> None:
+    receiver.watch()
+    receiver.make_ready()
+    for state in ("unavailable", "sent"):
+        receiver.send(deliver=lambda *_, state=state: Outcome(state=state, reason="x"))
+        receiver.make_due()
+    receiver.make_ready()
+    receiver.send(deliver=lambda *_: Outcome(state="refused", reason="gone"))
+    found = [(name, tags, value) for name, tags, value in told if name.startswith("notification.")]
+    names = ("postponed", "sent", "failed")
+    assert found == [(f"notification.{name}", {"channel": "ci"}, 1) for name in names]
+    receiver.make_ready()
+    receiver.send(deliver=lambda *_: Outcome(state="unavailable", reason="x"))
+    receiver.make_due()
+    receiver.connection.execute("UPDATE event SET at = at - interval '400 days'")
+    told.clear()
+    receiver.send(deliver=lambda *_: Outcome(state="unavailable", reason="x"))
+    assert count(told, "notification.aged") == [({}, 1)]

@@ -1,4 +1,7 @@
-"""The records: projects, generated projects, files, agent calls, endpoints, exports, events."""
+"""The records: projects, generated projects, files, agent calls, endpoints, exports, events.
+
+The way back drops them all.
+"""
 
 from __future__ import annotations
 

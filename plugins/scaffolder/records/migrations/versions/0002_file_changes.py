@@ -1,4 +1,7 @@
-"""What each step did to each file: steps may replace, move and delete what others wrote, and can be run again."""
+"""What each step did to each file: steps may replace, move and delete what others wrote, and can be run again.
+
+The way back keeps the files of the last commit and drops what came before them: commits, moves, what was taken away.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Agent calls that have parts, wait for long jobs, are in doubt or answered from the records; circuit breakers."""
+"""Agent calls that have parts, wait for long jobs, are in doubt or answered from the records; circuit breakers.
+
+The way back drops parts of calls, jobs, doubt and circuit breakers; a call that waits for a job has failed then, and
+every call has its own id as its idempotency key again.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +43,9 @@ ALTER TABLE agent_call
 COMMENT ON COLUMN agent_call.replayed_from IS 'The call whose answer this is; it may be gone by now.';
 COMMENT ON COLUMN agent_call.in_doubt IS 'It was sent, and nobody knows what became of it.';
 COMMENT ON COLUMN agent_call.is_settled IS 'The same would come of its idempotency key again.';
+ALTER TABLE agent_call DISABLE TRIGGER set_updated_at;
 UPDATE agent_call SET is_settled = true WHERE status = 'answered';
+ALTER TABLE agent_call ENABLE TRIGGER set_updated_at;
 CREATE INDEX agent_call_answer_idx ON agent_call (request_digest) WHERE status = 'answered';
 CREATE INDEX agent_call_part_idx ON agent_call (part_of) WHERE part_of IS NOT NULL;
 

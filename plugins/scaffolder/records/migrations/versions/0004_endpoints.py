@@ -1,4 +1,7 @@
-"""What agents say of themselves, and endpoints whose definitions stand alone. Nothing has filled the table before."""
+"""What agents say of themselves, and endpoints whose definitions stand alone. Nothing has filled the table before.
+
+Both ways empty the registry; the DAG ``discover_agent_apis`` fills it again.
+"""
 
 from __future__ import annotations
 

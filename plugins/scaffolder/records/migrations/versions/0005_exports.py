@@ -1,4 +1,7 @@
-"""Exports that know what they made at a host and can take it back; pacing of requests to hosts for all workers."""
+"""Exports that know what they made at a host and can take it back; pacing of requests to hosts for all workers.
+
+The way back drops what is known of repositories at hosts, and the pace; an export that was rolled back has failed then.
+"""
 
 from __future__ import annotations
 

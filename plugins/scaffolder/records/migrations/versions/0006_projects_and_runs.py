@@ -1,4 +1,8 @@
-"""Projects with a visibility, holds, runs that the API starts, guards and effects of every change, events of all."""
+"""Projects with a visibility, holds, runs that the API starts, guards and effects of every change, events of all.
+
+The way back drops visibilities, descriptions, who holds what and why, requested runs, and the events of projects,
+members and changes.
+"""
 
 from __future__ import annotations
 
@@ -313,7 +317,9 @@ DROP TRIGGER check_ends ON generated_project;
 DROP FUNCTION write_change_event, summarise_exports, count_generated_projects, check_export_begins,
     check_generated_project_ends;
 DROP TABLE requested_run;
-DELETE FROM event WHERE project_id IS NOT NULL OR kind IN ('changed', 'deleted');
+DELETE FROM event
+WHERE project_id IS NOT NULL
+    OR kind IN ('changed', 'deleted') AND subject IN ('generated_project', 'repository_export');
 ALTER TABLE event DROP COLUMN project_id;
 ALTER TABLE repository_export DROP COLUMN dag_id, DROP COLUMN run_id;
 ALTER TABLE generated_project

@@ -1,4 +1,7 @@
-"""Notifications: which channel was told of which event, and since when channels are there."""
+"""Notifications: which channel was told of which event, and since when channels are there.
+
+The way back drops both: after another way up nobody is told of what happened before.
+"""
 
 from __future__ import annotations
 

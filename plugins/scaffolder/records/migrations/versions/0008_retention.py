@@ -1,4 +1,8 @@
-"""Retention: since when a generated project is over, who removes it and why; projects are counted once a statement."""
+"""Retention: since when a generated project is over, who removes it and why; projects are counted once a statement.
+
+The way back drops who has removed what and why, and the records' mark; what is kept for ever expires in a hundred years
+then.
+"""
 
 from __future__ import annotations
 
@@ -146,8 +150,10 @@ CREATE INDEX generated_project_due_idx ON generated_project (expires_at) WHERE e
 DROP TRIGGER set_ended_at ON generated_project;
 DROP FUNCTION set_ended_at;
 -- Before, ready ones always expired: those that are kept for ever get the longest time there is.
+ALTER TABLE generated_project DISABLE TRIGGER set_updated_at;
 UPDATE generated_project SET expires_at = ended_at + interval '36500 days'
 WHERE status = 'ready' AND expires_at IS NULL;
+ALTER TABLE generated_project ENABLE TRIGGER set_updated_at;
 ALTER TABLE generated_project
     DROP CONSTRAINT over_has_ended,
     DROP COLUMN ended_at,
