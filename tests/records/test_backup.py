@@ -110,6 +110,13 @@ class Place:
     def status(self, key: UUID) -> Status:
         return self.records.get_generated_project(key).status
 
+    def last_event(self) -> int:
+        return int(self.connection.execute("SELECT max(id) FROM event").fetchall()[0][0])
+
+    def first_event_after(self, event_id: int) -> int:
+        rows = self.connection.execute("SELECT min(id) FROM event WHERE id > %s", (event_id,)).fetchall()
+        return int(rows[0][0])
+
     def examine(self, *, repair: bool = False) -> list[Finding]:
         scope = Scope(deep=True, repair=repair)
         return list(Doctor(self.records, settings=self.settings, runs=self.runs, scope=scope).examine())
@@ -207,6 +214,7 @@ def test_work_between_the_halves_is_mended_as_the_page_says(original: Place, res
             original.finish(key)
         original.remove(gone)
 
+    backed_up = original.last_event()
     back_up(original, backup, meanwhile=work)
     restore(restored, backup)
     restored.runs.live.add(("openapi_service", "going-on"))
@@ -231,6 +239,8 @@ def test_work_between_the_halves_is_mended_as_the_page_says(original: Place, res
     assert restored.commit(going_on, 1) == commits[going_on]
     restored.finish(going_on)
     assert restored.examine() == []
+    # No new event has an id that another one had before, which receivers would take for a duplicate.
+    assert restored.first_event_after(backed_up) > original.last_event()
 
 
 def test_the_halves_the_other_way_round_lose_commits(original: Place, restored: Place, backup: Path) -> None:
