@@ -7,9 +7,10 @@ import os
 import sys
 from pathlib import Path
 
-from compose.secret_files import SECRETS, SecretError, read_secret, write_secrets
+from compose.secret_files import SECRETS, SecretError, read_secret, renew_secret, set_secret, write_secrets
 
 DIRECTORY = Path("/run/scaffolder")
+_NEXT = "`docker compose up --detach --force-recreate` makes the services use it."
 
 
 def main(arguments: list[str] | None = None, *, directory: Path = DIRECTORY) -> int:
@@ -21,6 +22,8 @@ def main(arguments: list[str] | None = None, *, directory: Path = DIRECTORY) -> 
     show.add_argument("name", choices=sorted(SECRETS))
     renew = commands.add_parser("renew", help="make a secret anew; the services have to be started again then")
     renew.add_argument("name", choices=sorted(SECRETS))
+    change = commands.add_parser("set", help="replace a secret by what comes on standard input")
+    change.add_argument("name", choices=sorted(SECRETS))
     commands.add_parser("databases", help="make both databases and their users, with the passwords of today")
     commands.add_parser("administrator", help="make the first user, if there is none of that name")
     chosen = parser.parse_args(arguments)
@@ -32,8 +35,11 @@ def main(arguments: list[str] | None = None, *, directory: Path = DIRECTORY) -> 
             case "show":
                 print(read_secret(directory, chosen.name))
             case "renew":
-                write_secrets(directory, environment={}, anew={chosen.name})
-                print(f"Made: {chosen.name}. `docker compose up --force-recreate` makes the services use it.")
+                renew_secret(directory, chosen.name)
+                print(f"Made: {chosen.name}. {_NEXT}")
+            case "set":
+                set_secret(directory, chosen.name, sys.stdin.readline().strip())
+                print(f"Set: {chosen.name}. {_NEXT}")
             case "databases":
                 from compose.databases import ensure_databases
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
+import re
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 SHORTEST = 12
+_FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
 
 
 class SecretError(Exception):
@@ -29,57 +33,76 @@ def _fernet_key() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Secret:
-    """One secret: the directory its file is in, the environment variable of an own value, how one is made."""
+    """One secret: the directory its file is in, how one is made, and why it cannot simply be made anew, if so."""
 
     directory: str
-    variable: str
     make: Callable[[], str] = _random_text
+    how_to_renew: str | None = None
 
 
 SECRETS: Final[Mapping[str, Secret]] = {
-    "admin_password": Secret(directory="administrator", variable="ADMIN_PASSWORD"),
-    "postgres_password": Secret(directory="postgres", variable="POSTGRES_PASSWORD"),
-    "airflow_database_password": Secret(directory="postgres", variable="AIRFLOW_DATABASE_PASSWORD"),
-    "scaffolder_database_password": Secret(directory="postgres", variable="SCAFFOLDER_DATABASE_PASSWORD"),
-    "redis_password": Secret(directory="redis", variable="REDIS_PASSWORD"),
-    "fernet_key": Secret(directory="airflow", variable="FERNET_KEY", make=_fernet_key),
-    "secret_key": Secret(directory="airflow", variable="SECRET_KEY"),
-    "jwt_secret": Secret(directory="airflow", variable="JWT_SECRET"),
-    "demo_agent_token": Secret(directory="agent", variable="DEMO_AGENT_TOKEN"),
+    "admin_password": Secret(
+        directory="administrator", how_to_renew="airflow users reset-password, or the user's own page in Airflow"
+    ),
+    "postgres_password": Secret(
+        directory="postgres", how_to_renew="give it to Postgres first (\\password in psql), then `set` it here"
+    ),
+    "airflow_database_password": Secret(directory="postgres"),
+    "scaffolder_database_password": Secret(directory="postgres"),
+    "redis_password": Secret(directory="redis"),
+    "fernet_key": Secret(
+        directory="airflow", make=_fernet_key, how_to_renew="`set` NEW,OLD here, airflow rotate-fernet-key, `set` NEW"
+    ),
+    "secret_key": Secret(directory="airflow"),
+    "jwt_secret": Secret(directory="airflow"),
+    "demo_agent_token": Secret(directory="agent"),
 }
 
 
-def write_secrets(directory: Path, *, environment: Mapping[str, str], anew: Collection[str] = ()) -> list[str]:
+def get_variable(name: str) -> str:
+    """Return the environment variable of an own value."""
+    return f"SCAFFOLDER_SECRET_{name.upper()}"
+
+
+def write_secrets(directory: Path, *, environment: Mapping[str, str]) -> list[str]:
     """Make what is not there below `directory`, and what is made of it; return the names of those that were made.
 
-    A value of `environment` takes the place of the one that is there; `anew` names those that are made again. Raises
-    SecretError before anything is written if a value is not accepted.
+    Own values are taken from `environment`, for those that are not there. Raises SecretError before anything is written
+    if a value is not accepted.
     """
-    values: dict[str, str] = {}
-    made: list[str] = []
-    for name, secret in SECRETS.items():
-        path = directory / secret.directory / name
-        given = environment.get(secret.variable, "")
-        if given:
-            values[name] = _check(secret.variable, given)
-        elif path.is_file() and name not in anew:
-            values[name] = read_secret(directory, name)
-            continue
-        else:
-            values[name] = secret.make()
-        made.append(name)
-    for name, text in values.items():
-        _write(directory / SECRETS[name].directory / name, text)
-    for place, text in _derive(values).items():
-        _write(directory / place, text)
+    with _alone(directory):
+        values: dict[str, str] = {}
+        made: list[str] = []
+        for name, secret in SECRETS.items():
+            if (directory / secret.directory / name).is_file():
+                values[name] = read_secret(directory, name)
+                continue
+            given = environment.get(get_variable(name), "")
+            values[name] = _check(get_variable(name), given, kind=name) if given else secret.make()
+            made.append(name)
+        _write_all(directory, values)
     return made
+
+
+def renew_secret(directory: Path, name: str) -> None:
+    """Make a secret anew, and what is made of it. Raises SecretError for one that others must be told of first."""
+    if how := SECRETS[name].how_to_renew:
+        raise SecretError(f"{name} is not simply made anew: {how}")
+    set_secret(directory, name, SECRETS[name].make())
+
+
+def set_secret(directory: Path, name: str, value: str) -> None:
+    """Replace a secret, and what is made of it. Raises SecretError if the value is not accepted."""
+    with _alone(directory):
+        values = {one: read_secret(directory, one) for one in SECRETS}
+        _write_all(directory, values | {name: _check(name, value, kind=name)})
 
 
 def read_secret(directory: Path, name: str) -> str:
     """Return a secret. Raises SecretError if there is none."""
     path = directory / SECRETS[name].directory / name
     try:
-        return _check(str(path), path.read_text(encoding="utf-8").strip())
+        return _check(str(path), path.read_text(encoding="utf-8").strip(), kind=name)
     except OSError as error:
         raise SecretError(f"{path} cannot be read: {error.strerror}. The service `secrets` makes it.") from error
 
@@ -111,20 +134,44 @@ def _derive(values: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _check(name: str, value: str) -> str:
+def _check(label: str, value: str, *, kind: str) -> str:
     # Redis reads its password from a line of its configuration.
     if len(value) < SHORTEST or not value.isascii() or not value.isprintable() or set(value) & set(" \"'\\"):
         raise SecretError(
-            f"{name} is not accepted: it must have at least {SHORTEST} printable ASCII characters, and no spaces, "
+            f"{label} is not accepted: it must have at least {SHORTEST} printable ASCII characters, and no spaces, "
             "quotes or backslashes"
         )
+    if kind == "fernet_key" and not all(_FERNET_KEY.fullmatch(one) for one in value.split(",")):
+        raise SecretError(f"{label} is not accepted: it must be 32 bytes in URL-safe base64; several with commas")
     return value
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Let one process at a time write."""
+    try:
+        descriptor = os.open(directory / SECRETS["admin_password"].directory, os.O_RDONLY)
+    except OSError as error:
+        raise SecretError(f"{directory} has not the directories of the secrets: {error}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(directory: Path, values: Mapping[str, str]) -> None:
+    for name, text in values.items():
+        _write(directory / SECRETS[name].directory / name, text)
+    for place, text in _derive(values).items():
+        _write(directory / place, text)
 
 
 def _write(path: Path, text: str) -> None:
     """Replace the file as a whole. Who mounts its directory may read it, whatever user they are."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}")
     try:
+        temporary.unlink(missing_ok=True)  # of a start that was ended
         temporary.write_text(text, encoding="utf-8")
         temporary.chmod(0o444)
         temporary.replace(path)

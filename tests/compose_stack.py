@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +29,16 @@ from tests.containers import Container, Network
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_POSTGRES_ENTRYPOINT = """\
+# What stands for the script of that name in Postgres' image: it makes the cluster where there is none.
+_ENSURE_INITDB = """\
+#!/bin/sh
 set -e
-export PGDATA=/var/lib/postgresql/data
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     initdb --username=postgres --pwfile="$POSTGRES_PASSWORD_FILE" --auth-host=scram-sha-256 --auth-local=trust >/dev/null
     echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
+    echo "listen_addresses = '*'" >>"$PGDATA/postgresql.conf"
+    echo "unix_socket_directories = '/run/postgresql'" >>"$PGDATA/postgresql.conf"
 fi
-exec postgres -c listen_addresses='*' -c unix_socket_directories=/run/postgresql -c fsync=off
 """
 
 
@@ -73,10 +77,10 @@ def read_profiles() -> set[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Image:
-    """What an image brings to a container: a user, directories of that user's, variables, and how it starts."""
+    """What an image brings to a container: a user, directories of another, variables, and how it starts."""
 
-    uid: int
-    gid: int
+    user: str
+    owner: str
     working_directory: str
     directories: tuple[str, ...]
     environment: dict[str, str]
@@ -108,7 +112,8 @@ class ComposeStack:
         self._configuration = read_compose_file(*overrides, environment=environment)
         self._scale = dict(scale or {})
         self._profiles = read_profiles() if profiles is None else set(profiles)
-        self._images = _describe_images(programs)
+        self._images = _describe_images(programs, scripts=directory / "scripts")
+        self._users = _find_users()
         self._runs = 0
         self._hosts = directory / "hosts"
         self._passwords = directory / "passwd"
@@ -145,7 +150,7 @@ class ComposeStack:
         }
 
     def up(self, *, timeout: float = 240) -> None:
-        """Start every service once what it depends on is as it says; wait until all are ready."""
+        """Start every service once what it depends on is as the file says. What none depends on may not be ready yet."""
         deadline = time.monotonic() + timeout
         waiting = dict(self.services)
         started: set[str] = set()
@@ -160,6 +165,13 @@ class ComposeStack:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not started: {', '.join(waiting)}\n{self.tell_logs()}")
             time.sleep(0.1)
+
+    def check_health(self) -> dict[str, bool]:
+        """Run every health check once; return what each says."""
+        names = [name for name, service in self.services.items() if "healthcheck" in service]
+        with ThreadPoolExecutor(4) as pool:
+            found = pool.map(lambda name: all(self._is_healthy(name, one) for one in self.find(name)), names)
+            return dict(zip(names, found, strict=True))
 
     def wait_until_healthy(self, service: str, *, timeout: float = 120) -> None:
         """Wait for the health check of all containers of `service` to pass."""
@@ -215,19 +227,24 @@ class ComposeStack:
     def _make(self, service: str, *, number: int, command: Sequence[str] | None = None) -> Container:
         definition = self._configuration["services"][service]
         image = self._images[definition["image"]]
-        namespace, address = self.network.add()
+        namespace, address = self.network.add(connected=definition.get("network_mode") != "none")
+        user = self._users[definition.get("user", image.user)]
+        owner = self._users[image.owner]
         volumes = [_split_volume(one) for one in definition.get("volumes", ())]
         entrypoint = _as_list(definition.get("entrypoint")) or list(image.entrypoint)
         arguments = list(command) if command is not None else _as_list(definition.get("command"))
         for source, target, _ in volumes:
-            self._ensure_volume(source, target, image)
+            self._ensure_volume(source, target, image, owner)
         return Container(
             name=f"{service}-{number}",
             hostname=f"{service}-{number}",
             address=address,
             network_namespace=namespace,
-            uid=image.uid,
-            gid=image.gid,
+            uid=user[0],
+            gid=user[1],
+            owner=owner,
+            has_capabilities="ALL" not in definition.get("cap_drop", ()),
+            may_gain_privileges="no-new-privileges:true" not in definition.get("security_opt", ()),
             environment=image.environment | containers.as_environment(definition.get("environment") or {}),
             command=[*entrypoint, *arguments],
             working_directory=image.working_directory,
@@ -244,7 +261,7 @@ class ComposeStack:
     def _find_source(self, source: str) -> Path:
         return Path(source) if source.startswith("/") else self.volume(source)
 
-    def _ensure_volume(self, source: str, target: str, image: _Image) -> None:
+    def _ensure_volume(self, source: str, target: str, image: _Image, owner: tuple[int, int]) -> None:
         """Make a named volume as Docker does: with the owner that the first image has for its directory."""
         path = self._find_source(source)
         if source.startswith("/") or path.exists():
@@ -252,7 +269,7 @@ class ComposeStack:
         path.mkdir()
         path.chmod(0o755)
         if target in image.directories or any(one.startswith(f"{target}/") for one in image.directories):
-            os.chown(path, image.uid, image.gid)
+            os.chown(path, *owner)
 
     def _is(self, service: str, *, condition: str) -> bool:
         for container in self.find(service):
@@ -301,10 +318,12 @@ def _find_postgres() -> Path | None:
     return found[-1].parent if found else None
 
 
-def _describe_images(programs: Path) -> dict[str, _Image]:
-    import pwd
+def _find_users() -> dict[str, tuple[int, int]]:
+    debian = {name: pwd.getpwnam(name) for name in ("root", "postgres", "redis")}
+    return {name: (one.pw_uid, one.pw_gid) for name, one in debian.items()} | {"airflow": (50000, 0)}
 
-    postgres, redis = pwd.getpwnam("postgres"), pwd.getpwnam("redis")
+
+def _describe_images(programs: Path, *, scripts: Path) -> dict[str, _Image]:
     environment = programs.parent
     dockerfile = (CHECKOUT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
     variables = dict(re.findall(r"([A-Z_]+)=(\S+)", " ".join(re.findall(r"^ENV (.*)$", dockerfile, re.MULTILINE))))
@@ -312,26 +331,30 @@ def _describe_images(programs: Path) -> dict[str, _Image]:
         r"(?<=\s)(/(?:opt|run)/\S+)", " ".join(re.findall(r"^RUN install (.*)$", dockerfile, re.MULTILINE))
     )
     copied = re.findall(r"^COPY --chown=\S+ (\S+) (/opt/scaffolder/\S+)$", dockerfile, re.MULTILINE)
+    last_user = re.findall(r"^USER (\S+)$", dockerfile, re.MULTILINE)[-1]
     base = Path(sys.base_prefix)
+    scripts.mkdir()
+    (scripts / "docker-ensure-initdb.sh").write_text(_ENSURE_INITDB)
+    (scripts / "docker-ensure-initdb.sh").chmod(0o755)
     return {
         "postgres:18": _Image(
-            uid=postgres.pw_uid,
-            gid=postgres.pw_gid,
-            working_directory="/var/lib/postgresql",
+            user="root",
+            owner="postgres",
+            working_directory="/",
             directories=("/run/postgresql", "/var/lib/postgresql"),
-            environment={"PATH": f"{_find_postgres()}:{_PATH}", "LC_ALL": "C.UTF-8"},
-            entrypoint=("sh", "-c", _POSTGRES_ENTRYPOINT),
+            environment={
+                "PATH": f"{_find_postgres()}:/opt/scripts:{_PATH}",
+                "PGDATA": "/var/lib/postgresql/data",
+                "LC_ALL": "C.UTF-8",
+            },
+            mounts=((str(scripts), "/opt/scripts", "ro"),),
         ),
         "redis:8": _Image(
-            uid=redis.pw_uid,
-            gid=redis.pw_gid,
-            working_directory="/data",
-            directories=("/data",),
-            environment={"PATH": _PATH},
+            user="root", owner="redis", working_directory="/data", directories=("/data",), environment={"PATH": _PATH}
         ),
         "scaffolder:latest": _Image(
-            uid=50000,
-            gid=0,
+            user=last_user,
+            owner="airflow",
             working_directory="/opt/airflow",
             directories=("/home/airflow", "/opt/airflow", "/opt/airflow/dags", "/opt/airflow/logs", *made),
             environment={

@@ -39,7 +39,7 @@ def make_root(specification: dict) -> None:
     for name in specification["directories"]:
         directory = _ROOT / name.lstrip("/")
         directory.mkdir(parents=True, exist_ok=True)
-        os.chown(directory, specification["uid"], specification["gid"])
+        os.chown(directory, *specification["owner"])
     for source, target, options in specification["mounts"]:
         place = _ROOT / target.lstrip("/")
         if Path(source).is_dir():
@@ -59,11 +59,10 @@ def main() -> int:
     os.chroot(_ROOT)
     os.chdir(specification["working_directory"])
     command = subprocess.Popen(
-        ("setpriv", f"--reuid={specification['uid']}", f"--regid={specification['gid']}", "--clear-groups",
-         "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", *specification["command"]),
+        ("setpriv", *specification["privileges"], "--", *specification["command"]),
         env=specification["environment"],
         stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
     signal.signal(signal.SIGTERM, lambda *_: command.terminate())
     while True:
         pid, status = os.wait()  # orphans are ours to bury

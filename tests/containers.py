@@ -39,7 +39,7 @@ def find_obstacle() -> str | None:
 
 @dataclass(kw_only=True)
 class Container:
-    """One container; `environment` and `command` are all that its processes get."""
+    """One container; `environment` and `command` are all that its processes get. `owner` has its directories."""
 
     name: str
     hostname: str
@@ -47,20 +47,23 @@ class Container:
     network_namespace: str
     uid: int
     gid: int
+    owner: tuple[int, int]
     environment: dict[str, str]
     command: Sequence[str]
     working_directory: str
     mounts: Sequence[tuple[str, str, str]]
     directories: Sequence[str]
     log: Path
+    has_capabilities: bool = True
+    may_gain_privileges: bool = True
     process: subprocess.Popen[str] | None = field(default=None, init=False)
 
     def start(self) -> None:
         specification = {
             "hostname": self.hostname,
-            "uid": self.uid,
-            "gid": self.gid,
+            "owner": self.owner,
             "environment": self.environment,
+            "privileges": self._privileges,
             "command": list(self.command),
             "working_directory": self.working_directory,
             "mounts": self.mounts,
@@ -83,6 +86,16 @@ class Container:
             json.dump(specification, stream)
 
     @property
+    def _privileges(self) -> list[str]:
+        """The options of setpriv."""
+        options = [f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups"]
+        if not self.has_capabilities:
+            options += ["--inh-caps=-all", "--bounding-set=-all"]
+        if not self.may_gain_privileges:
+            options.append("--no-new-privs")
+        return options
+
+    @property
     def first_pid(self) -> int:
         """The process that all others of the container end with, as this machine counts."""
         assert self.process is not None
@@ -94,8 +107,7 @@ class Container:
         return subprocess.run(
             (
                 *("nsenter", "--target", str(self.first_pid), "--mount", "--pid", "--net", "--uts", "--ipc", "--root"),
-                *("setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups", "--no-new-privs"),
-                *("--inh-caps=-all", "--bounding-set=-all", "--", "sh", "-c", 'cd "$0" && exec "$@"'),
+                *("setpriv", *self._privileges, "--", "sh", "-c", 'cd "$0" && exec "$@"'),
                 *(self.working_directory, *command),
             ),
             env=self.environment,
@@ -159,12 +171,14 @@ class Network:
         for namespace in reversed(self._namespaces):
             _ip("netns", "delete", namespace)
 
-    def add(self) -> tuple[str, str]:
-        """Return the namespace and the address of one more machine in the network."""
+    def add(self, *, connected: bool = True) -> tuple[str, str]:
+        """Return the namespace and the address of one more machine in the network, or of one that has none."""
         number, self._next = self._next, self._next + 1
         namespace, address, port = f"{self.name}-{number}", f"10.89.0.{number}", f"port{number}"
         _ip("netns", "add", namespace)
         self._namespaces.append(namespace)
+        if not connected:
+            return namespace, "127.0.0.1"
         _ip("-n", self.name, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", namespace)
         _ip("-n", self.name, "link", "set", port, "master", "bridge", "up")
         _ip("-n", namespace, "addr", "add", f"{address}/24", "dev", "eth0")

@@ -12,6 +12,7 @@ import subprocess
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 from compose.secret_files import SECRETS
 from local_airflow.airflow_rest import AirflowRest, wait_until
 from tests.compose_stack import ComposeStack, find_obstacle
+from tests.containers import Container
 from tests.installation import installed_environment
 
 OPENAPI = (Path(__file__).parents[2] / "examples/openapi/bookings.yaml").read_text()
@@ -95,6 +97,10 @@ def dora(stack: Stack, admin: AirflowRest) -> Iterator[AirflowRest]:
     with stack.log_in("dora", "dora's own password") as rest:
         rest.call("POST", f"{API}/projects", json={"slug": "bookings", "name": "Bookings"})
         yield rest
+
+
+def running(stack: Stack) -> dict[str, Container]:
+    return {name: one for name, one in stack.containers.items() if one.process and one.process.poll() is None}
 
 
 def add_user(admin: AirflowRest, name: str, *, role: str) -> None:
@@ -258,18 +264,35 @@ def test_each_service_sees_its_own_secrets_only(stack: Stack) -> None:
     assert files == [
         "./connections/connections.json", "./redis/broker_url", "./redis/redis_password", "./redis/result_backend"
     ]  # fmt: skip
-    refused = stack.find("worker")[0].run(["sh", "-c", "echo x > /run/scaffolder/redis/broker_url"])
-    assert refused.returncode != 0
+    # What others run with Airflow's keys, tasks cannot write.
+    for path in (
+        "/run/scaffolder/redis/x",
+        "/opt/airflow/dags/x.py",
+        "/opt/airflow/workflows/x",
+        "/opt/airflow/templates/x",
+    ):
+        refused = stack.find("worker")[0].run(["sh", "-c", f"echo x > {path}"])
+        assert "Read-only file system" in refused.stderr, path
     as_scaffolder = stack.query("airflow", "SELECT 1", user="scaffolder")
     assert "permission denied for database" in as_scaffolder.stderr
 
 
 def test_services_run_as_users_without_rights(stack: Stack) -> None:
-    for name, container in stack.containers.items():
-        if container.process and container.process.poll() is None:
-            status = container.run(["cat", "/proc/self/status"]).stdout
-            assert re.search(r"^Uid:\s+[1-9]", status, re.MULTILINE), name
-            assert re.search(r"^CapBnd:\s+0+$", status, re.MULTILINE), name
+    for name, container in running(stack).items():
+        for pid in set(container.pids()) - {container.first_pid}:  # the first one stands for the engine
+            with suppress(OSError):  # it may have ended
+                status = Path(f"/proc/{pid}/status").read_text()
+                assert re.search(r"^Uid:\s+[1-9]", status, re.MULTILINE), name
+                assert re.search(r"^CapBnd:\s+0+$", status, re.MULTILINE), name
+                assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE), name
+
+
+def test_every_service_is_healthy_by_its_own_check(stack: Stack) -> None:
+    for _ in range(6):
+        found = stack.check_health()
+        if all(found.values()):
+            break
+    assert found == dict.fromkeys(set(stack.services) - {"secrets", "init"}, True)
 
 
 def test_no_secret_is_anywhere_but_in_its_file(stack: Stack, two: list[dict[str, Any]]) -> None:
@@ -282,10 +305,10 @@ def test_no_secret_is_anywhere_but_in_its_file(stack: Stack, two: list[dict[str,
         for path in place.rglob("*")
         if path.is_file()
     }
-    for name, container in stack.containers.items():
-        if container.process and container.process.poll() is None:
-            for pid in container.pids():
-                for what in ("environ", "cmdline"):
+    for name, container in running(stack).items():
+        for pid in container.pids():
+            for what in ("environ", "cmdline"):
+                with suppress(OSError):  # it may have ended
                     texts[f"{name} {pid} {what}"] = Path(f"/proc/{pid}/{what}").read_bytes()
     for name in ("airflow", "scaffolder"):
         dumped = stack.find("postgres")[0].run(
@@ -298,6 +321,7 @@ def test_no_secret_is_anywhere_but_in_its_file(stack: Stack, two: list[dict[str,
         texts |= {f"{path}:{one}": archive.read(one) for one in archive.namelist()}
     assert sum(name.endswith(".zip") for name in texts) >= 2
     assert any(name.startswith("volumes/logs/") for name in texts)
+    assert any(name.startswith("postgres-1") and name.endswith("environ") for name in texts)
     found = [(secret, name) for name, text in texts.items() for secret, value in secrets.items() if value in text]
     assert found == []
 

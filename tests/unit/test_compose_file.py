@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from compose.secret_files import SECRETS
+from compose.secret_files import SECRETS, get_variable
 from tests.compose_stack import read_compose_file
 
 CHECKOUT = Path(__file__).parents[2]
@@ -40,6 +40,21 @@ def test_every_service_has_what_a_service_should_have(name: str) -> None:
     assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
 
 
+def test_the_image_is_built_once() -> None:
+    """Several that build one tag at a time may fail; see who waits for whom."""
+    assert [name for name, service in SERVICES.items() if "build" in service] == ["secrets"]
+
+
+def test_tasks_write_nothing_that_others_run() -> None:
+    written = {
+        name: {volume.split(":")[1] for volume in service.get("volumes", []) if not volume.endswith(":ro")}
+        for name, service in SERVICES.items()
+    }
+    assert written["worker"] == {"/opt/airflow/generated-projects", "/opt/airflow/cache", "/opt/airflow/logs"}
+    assert not [name for name in written if "/opt/airflow/cache" in written[name] and name != "worker"]
+    assert not [name for name in written if written[name] & {"/opt/airflow/dags", "/opt/airflow/workflows"}]
+
+
 def test_only_this_machine_reaches_the_ports() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports
@@ -65,7 +80,7 @@ def test_no_secret_has_a_default() -> None:
                     variable.startswith("AIRFLOW__SECRETS__BACKEND") or variable == "CONNECTION_CHECK_MAX_COUNT"
                 )
                 assert is_own or is_of_a_file or is_no_secret, (name, variable, value)
-    assert set(SERVICES["secrets"]["environment"]) == {one.variable for one in SECRETS.values()}
+    assert set(SERVICES["secrets"]["environment"]) == {get_variable(name) for name in SECRETS}
 
 
 def test_the_env_file_holds_no_secret() -> None:
