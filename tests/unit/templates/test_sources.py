@@ -318,20 +318,44 @@ def test_what_a_killed_fetch_left_is_no_obstacle(settings: Settings, repository:
     assert sorted(path.name for path in home.iterdir()) == ["commits", "mirror.git", "used"]
 
 
+FIND = """
+import sys; from pathlib import Path; from dataclasses import replace; from scaffolder.config import Settings
+from scaffolder.generation.templates.sources import find_template
+settings = replace(Settings(), cache_dir=Path(sys.argv[2]), allowed_templates='*://*')
+print('begins', flush=True); find_template(sys.argv[1], settings=settings)
+"""
+# The last argument of init is the directory; its HEAD is what git writes first.
+KILLING_GIT = """#!/bin/sh
+for directory; do :; done
+case " $* " in *" init "*) mkdir "$directory"; echo "ref: refs/heads/main" >"$directory/HEAD"; kill -9 $PPID; exit 1; esac
+exec {git} "$@"
+"""
+
+
+def test_a_fetch_killed_while_the_mirror_is_made_is_completed(
+    settings: Settings, repository: Path, tmp_path: Path
+) -> None:
+    commit_tree(repository, "v1")
+    reference = f"git+file://{repository}@v1"
+    write_tree(tmp_path / "bin", {"git": KILLING_GIT.format(git=shutil.which("git"))})
+    (tmp_path / "bin" / "git").chmod(0o755)
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+    }
+    command = [sys.executable, "-c", FIND, reference, str(settings.cache_dir)]
+    assert subprocess.run(command, env=environment, check=False).returncode == -9
+    assert len(render(reference, settings)) == 1
+
+
 def test_a_fetch_killed_at_any_moment_leaves_nothing_half(settings: Settings, repository: Path, tmp_path: Path) -> None:
     write_tree(repository, {f"{{{{cookiecutter.name}}}}/{n}.bin": os.urandom(20_000) for n in range(100)})
     commit_tree(repository, "v1")
     reference = f"git+file://{repository}@v1"
-    program = (
-        "import sys; from pathlib import Path; from dataclasses import replace; from scaffolder.config import Settings\n"
-        "from scaffolder.generation.templates.sources import find_template\n"
-        "settings = replace(Settings(), cache_dir=Path(sys.argv[2]), allowed_templates='*://*')\n"
-        "print('begins', flush=True); find_template(sys.argv[1], settings=settings)"
-    )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     for delay in (0.0, 0.05, 0.1, 0.2):
         with subprocess.Popen(
-            [sys.executable, "-c", program, reference, str(settings.cache_dir)],
+            [sys.executable, "-c", FIND, reference, str(settings.cache_dir)],
             env=environment,
             stdout=subprocess.PIPE,
             start_new_session=True,

@@ -109,7 +109,7 @@ class TemplateMirror:
 
     def _find_or_fetch(self, reference: GitReference) -> str:
         if not self._is_made():
-            self._git("init", "--quiet", "--bare", "--template=", str(self.directory))
+            self._make()
         commit = self._find(reference)
         if commit is None:
             self._fetch(reference)
@@ -119,6 +119,17 @@ class TemplateMirror:
                 f"template {str(reference)!r}: no branch or tag of {self._url} holds the commit {reference.ref!r}"
             )
         return commit
+
+    def _make(self) -> None:
+        """Make the mirror without any commit, all or nothing."""
+        staging = self._home / "unfinished-mirror.git"
+        for leftover in (staging, self.directory):
+            shutil.rmtree(leftover, ignore_errors=True)
+        make_git(self._home).execute(
+            ["git", "init", "--quiet", "--bare", "--template=", str(staging)],
+            kill_after_timeout=self._settings.git_timeout_seconds,
+        )
+        staging.rename(self.directory)
 
     def _fetch(self, reference: GitReference) -> None:
         for leftover in self.directory.glob("objects/pack/tmp_*"):
