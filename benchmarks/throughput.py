@@ -101,6 +101,7 @@ def main() -> None:
     parser.add_argument("--projects", type=int, default=200, help="at each level (default: %(default)s)")
     parser.add_argument("--levels", type=int, nargs="+", default=LEVELS, help="runs at a time (default: 1 4 16)")
     parser.add_argument("--executors", nargs="+", default=["CeleryExecutor", "LocalExecutor"])
+    parser.add_argument("--no-preload", action="store_true", help="let each task of Celery import what it needs")
     arguments = parser.parse_args()
     if obstacle := find_obstacle():
         sys.exit(f"Error: {obstacle}")
@@ -111,28 +112,30 @@ def main() -> None:
         programs = install(root / "environment", CHECKOUT / "requirements.txt")
         _write_inputs(root / "inputs")
         for executor in arguments.executors:
-            figures |= _measure(executor, root, programs, levels=arguments.levels, projects=arguments.projects)
+            with _start(
+                executor, root / executor, programs, inputs=root / "inputs", preloads=not arguments.no_preload
+            ) as (stack, rest):
+                figures |= _measure(stack, rest, label=executor, levels=arguments.levels, projects=arguments.projects)
     ratios = {name: value for name, value in figures.items() if name.endswith("_over_empty")}
     print_result(
         "throughput", ratios=ratios, figures={name: value for name, value in figures.items() if name not in ratios}
     )
 
 
-def _measure(executor: str, root: Path, programs: Path, *, levels: list[int], projects: int) -> dict[str, float]:
+def _measure(
+    stack: ComposeStack, rest: AirflowRest, *, label: str, levels: list[int], projects: int
+) -> dict[str, float]:
     figures: dict[str, float] = {}
-    directory = root / executor
-    directory.mkdir()
-    short = executor.removesuffix("Executor").lower()
-    with _start(executor, directory, programs, inputs=root / "inputs") as (stack, rest):
-        for dag_id in ("empty", "small"):
-            rest.wait_for_dag(dag_id, timeout_seconds=120)
-            _run(rest, dag_id, projects=SLOTS, at_a_time=SLOTS)  # every slot has begun once
-        for level in levels:
-            usage = Usage()
-            empty = _run(rest, "empty", projects=projects, at_a_time=level)
-            with _watching(stack, usage):
-                ours = _run(rest, "small", projects=projects, at_a_time=level)
-            figures |= _report(f"{short}_{level}", ours, empty, usage)
+    short = label.removesuffix("Executor").lower()
+    for dag_id in ("empty", "small"):
+        rest.wait_for_dag(dag_id, timeout_seconds=120)
+        _run(rest, dag_id, projects=SLOTS, at_a_time=SLOTS)  # every slot has begun once
+    for level in levels:
+        usage = Usage()
+        empty = _run(rest, "empty", projects=projects, at_a_time=level)
+        with _watching(stack, usage):
+            ours = _run(rest, "small", projects=projects, at_a_time=level)
+        figures |= _report(f"{short}_{level}", ours, empty, usage)
     return figures
 
 
@@ -157,14 +160,16 @@ def _report(label: str, ours: Figures, empty: Figures, usage: Usage) -> dict[str
 
 @contextmanager
 def _start(
-    executor: str, directory: Path, programs: Path, *, inputs: Path
+    executor: str, directory: Path, programs: Path, *, inputs: Path, preloads: bool
 ) -> Iterator[tuple[ComposeStack, AirflowRest]]:
     environment = {
         "AIRFLOW__CORE__EXECUTOR": executor,
         "AIRFLOW__CORE__PARALLELISM": str(SLOTS),
         "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
         "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(SLOTS // 2),
+        **({} if preloads else {"AIRFLOW__CELERY__EXTRA_CELERY_CONFIG": "{}"}),
     }
+    directory.mkdir()
     names = ("api-server", "scheduler", "dag-processor", "triggerer", "worker")
     mounts = [f"{inputs}/workflows:/opt/airflow/workflows:ro", f"{inputs}/templates:/opt/airflow/templates:ro"]
     override = {"services": {name: {"environment": environment, "volumes": mounts} for name in names}}
