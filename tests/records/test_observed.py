@@ -148,6 +148,15 @@ def test_tokens_of_a_result_that_could_not_be_recorded_are_told_by_the_next_try(
     assert told_of_charges(told) == [("agent.tokens", 5), ("agent.tokens", 3), ("agent.cost", 40)]
 
 
+@pytest.mark.parametrize("is_job", [False, True])
+def test_tokens_of_a_refused_answer_are_told(step: Step, told: Told, is_job: bool) -> None:  # noqa: F811
+    refused = Answer(data=1, refusal="too long", usage=Usage(model="gpt", input_tokens=5, output_tokens=3))
+    call = step.call(ScriptedAgent([JOB])) if is_job else None
+    with pytest.raises(AgentAnswerError):
+        step.finish(ScriptedAgent([refused]), call) if call else step.call(ScriptedAgent([refused]))
+    assert told_of_charges(told) == [("agent.tokens", 5), ("agent.tokens", 3), ("agent.cost", 40)]
+
+
 def told_of_charges(told: Told) -> list[tuple[str, float]]:
     return [(name, value) for name, _, value in told if name in {"agent.tokens", "agent.cost"}]
 
