@@ -9,16 +9,19 @@ from typing import Any
 
 import pytest
 from airflow.observability import stats as server_stats
+from airflow.sdk._shared.observability.common import get_otel_data_exporter
 from airflow.sdk._shared.observability.metrics.otel_logger import SafeOtelLogger
 from airflow.sdk._shared.observability.metrics.statsd_logger import SafeStatsdLogger
+from airflow.sdk._shared.observability.otel_env_config import load_metrics_env_config
 from airflow.sdk.observability import stats as task_stats
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
 from statsd import StatsClient
 
 from scaffolder.observability import metrics
 from scaffolder.observability.hook import clean_tags, send_from_server, send_from_task
 from scaffolder.web import create_app
+from tests.conftest import CHECKOUT
 
 # What a connection, a workflow or a secret's kind may be called at worst.
 HOSTILE = "a b,c=d|e:f\n#@{g}é/" + "x" * 300
@@ -94,6 +97,20 @@ def test_every_metric_arrives_by_opentelemetry() -> None:
         for point in metric.data.data_points
     }
     assert found == {f"airflow.{metric.name}": clean(metric) for metric in metrics.METRICS.values()}
+
+
+def test_tasks_send_what_was_added_where_opentelemetry_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each task is a process: its totals are those of one task. The documents say which variable to set."""
+    document = (CHECKOUT / "docs" / "observability.md").read_text()
+    [line] = [line for line in document.splitlines() if line.startswith("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY")]
+    monkeypatch.setenv(*line.split("="))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    exporter: Any = get_otel_data_exporter(otel_env_config=load_metrics_env_config())
+    try:
+        kinds = {Counter, Histogram}
+        assert {exporter._preferred_temporality[kind] for kind in kinds} == {AggregationTemporality.DELTA}
+    finally:
+        exporter.shutdown()
 
 
 def test_a_client_that_fails_fails_no_work_and_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,8 +8,10 @@ from typing import Any, cast
 
 import pytest
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout, TaskDeferred
+from airflow.sdk.observability import stats
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 from structlog.contextvars import get_contextvars
 
 from scaffolder.errors import AgentUnavailableError, InvalidParametersError, LimitExceededError, QuotaExceededError
@@ -57,6 +59,8 @@ ENDS: list[tuple[str, BaseException | None, int, str, str | None]] = [
     ("transient", AgentUnavailableError("x"), 1, "retry", "AgentUnavailableError"),
     ("transient for the last time", AgentUnavailableError("x"), 3, "failed", "AgentUnavailableError"),
     ("somebody's", ZeroDivisionError("x"), 2, "retry", "other"),
+    ("timed out", AirflowTaskTimeout("x"), 1, "retry", "other"),
+    ("timed out for the last time", AirflowTaskTimeout("x"), 3, "failed", "other"),
     ("skipped", AirflowSkipException("x"), 1, "skipped", None),
     ("killed", SystemExit(1), 1, "interrupted", None),
     ("deferred", TaskDeferred(trigger=cast("Any", None), method_name="go_on"), 1, "deferred", None),
@@ -81,7 +85,8 @@ def test_each_end_of_a_try_has_its_outcome(
     [span] = spans.get_finished_spans()
     assert span.name == "scaffolder.step"
     found = dict(span.attributes or {})
-    assert found.pop("error.type", None) == (type(error).__name__ if name or outcome == "skipped" else None)
+    assert found.pop("error.type", None) == (type(error).__name__ if name else None)
+    assert span.status.status_code is (StatusCode.ERROR if name else StatusCode.UNSET)
     assert found == {
         "scaffolder.step_id": "models",
         "scaffolder.step_type": "api_call",
@@ -104,10 +109,12 @@ def test_lines_carry_fields_and_one_says_why_while_they_are_there(caplog: pytest
     with caplog.at_level(logging.WARNING):
         fields = end(InvalidParametersError("params are wrong"))
         end(ZeroDivisionError("s3cret of a library"))
+        end(AirflowTaskTimeout("Timeout, PID: 1"))
     assert fields == {"step_id": "models", "project": "payments", "generated_project_id": "0f1c"}
     assert [record.getMessage() for record in caplog.records] == [
         "This try of step models ends: InvalidParametersError: params are wrong",
         "This try of step models ends: ZeroDivisionError",
+        "This try of step models ends: AirflowTaskTimeout",
     ]
 
 
@@ -120,6 +127,18 @@ def test_a_trigger_of_an_older_version_still_waits() -> None:
 
 def test_metrics_have_a_way_out_of_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    with observing.observing_task():
-        assert metrics.is_heard()
-    metrics.set_sink(None)
+    told: list[str] = []
+
+    class Keeping:
+        def incr(self, name: str, *_: Any, **__: Any) -> None:
+            told.append(name)
+
+    # One of Airflow's, that of whichever test came before, is set up again by the next.
+    stats.initialize(factory=Keeping, export_legacy_names=False)
+    try:
+        with observing.observing_task():
+            metrics.count(metrics.EXPORT_ROLLED_BACK, target="git")
+    finally:
+        metrics.set_sink(None)
+        stats.initialize(factory=SimpleNamespace, export_legacy_names=False)
+    assert told == ["scaffolder.export.rolled_back"]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import psycopg
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 from structlog.contextvars import get_contextvars
 
+from local_airflow.postgres import EmbeddedPostgres
 from scaffolder.agents.contract import Answer, CallRequest, Job, Ledger, Usage
 from scaffolder.config import Settings
 from scaffolder.errors import (
@@ -19,17 +24,24 @@ from scaffolder.errors import (
     AgentRateLimitedError,
     AgentRejectedError,
     AgentUnavailableError,
+    AgentWaitError,
     ExportConflictError,
+    ExportRejectedError,
+    HostWaitError,
+    RecordsUnavailableError,
     SecretFoundError,
 )
-from scaffolder.generation.file_generation import refuse_secrets
+from scaffolder.exports.contract import ExportRequest, ExportResult
+from scaffolder.generation.file_generation import GenerationRequest, TemplateUse, generate_files, refuse_secrets
+from scaffolder.generation.merge import TreeEdits
 from scaffolder.notifications.delivery import Outcome
 from scaffolder.records.retention import keep_days
 from scaffolder.records.store import ProjectRecords
 from tests.exports import Exports
 from tests.factories import make_file, open_project
-from tests.records.test_agent_calls import ASK, DOWN, ScriptedAgent, Step, step  # noqa: F401  # a fixture
+from tests.records.test_agent_calls import ASK, DOWN, IN_DOUBT, ScriptedAgent, Step, step  # noqa: F401  # a fixture
 from tests.records.test_notifications import Receiver, receiver  # noqa: F401  # a fixture
+from tests.unit.templates.trees import commit_tree, write_tree
 
 Told = list[tuple[str, dict[str, str], float]]
 
@@ -67,6 +79,31 @@ def test_each_end_of_a_request_has_its_outcome(step: Step, told: Told, end: Any,
     assert count(told, "agent.requests") == [(AGENT | {"outcome": outcome}, 1)]
 
 
+def test_a_wait_without_a_worker_is_none_on_one(step: Step, told: Told) -> None:  # noqa: F811
+    with pytest.raises(AgentWaitError):
+        step.call(ScriptedAgent([AgentRateLimitedError("slowly", retry_after_seconds=3_000)]))
+    assert count(told, "agent.requests") == [(AGENT | {"outcome": "rate_limited"}, 1)]
+    assert count(told, "agent.retries") == []
+
+
+def test_a_request_is_over_before_what_became_of_it_is_asked(
+    step: Step,  # noqa: F811
+    told: Told,
+    spans: InMemorySpanExporter,
+) -> None:
+    class Recovering(ScriptedAgent):
+        async def recover(self, request: CallRequest, *, idempotency_key: str) -> Answer | Job | None:
+            told_before.extend(count(told, "agent.requests"))
+            ended_before.extend(span.name for span in spans.get_finished_spans())
+            return Answer(data="found")
+
+    told_before: list[Any] = []
+    ended_before: list[str] = []
+    assert step.call(Recovering([IN_DOUBT])).response == "found"
+    assert told_before == count(told, "agent.requests") == [(AGENT | {"outcome": "unavailable"}, 1)]
+    assert ended_before == ["scaffolder.agent_call"]
+
+
 def test_a_call_in_parts_is_counted_by_its_parts_and_an_answer_of_the_records_is_no_request(
     step: Step,  # noqa: F811
     told: Told,
@@ -87,6 +124,46 @@ def test_tokens_and_cost_are_those_of_the_records(step: Step, told: Told) -> Non
     assert count(told, "agent.tokens") == directions
     assert count(told, "agent.cost") == [(AGENT, int((call.cost or 0) * 1_000_000))]
     assert call.cost == Decimal("0.5021")
+
+
+def test_tokens_of_a_result_that_could_not_be_recorded_are_told_by_the_next_try(
+    step: Step,  # noqa: F811
+    told: Told,
+    postgres: EmbeddedPostgres,
+    records_database: str,
+) -> None:
+    class Losing(ScriptedAgent):
+        async def fetch_result(self, handle: Mapping[str, Any]) -> Answer:
+            cut_connections(postgres, records_database)
+            return await super().fetch_result(handle)
+
+    result = Answer(data=1, usage=Usage(model="gpt", input_tokens=5, output_tokens=3))
+    call = step.call(ScriptedAgent([JOB]))
+    with pytest.raises(RecordsUnavailableError):
+        step.finish(Losing([result]), call)
+    assert told_of_charges(told) == []
+    with psycopg.connect(postgres.url(records_database), autocommit=True) as connection:
+        step.records = ProjectRecords(connection)
+        step.finish(ScriptedAgent([result]), call)
+    assert told_of_charges(told) == [("agent.tokens", 5), ("agent.tokens", 3), ("agent.cost", 40)]
+
+
+@pytest.mark.parametrize("is_job", [False, True])
+def test_tokens_of_a_refused_answer_are_told(step: Step, told: Told, is_job: bool) -> None:  # noqa: F811
+    refused = Answer(data=1, refusal="too long", usage=Usage(model="gpt", input_tokens=5, output_tokens=3))
+    call = step.call(ScriptedAgent([JOB])) if is_job else None
+    with pytest.raises(AgentAnswerError):
+        step.finish(ScriptedAgent([refused]), call) if call else step.call(ScriptedAgent([refused]))
+    assert told_of_charges(told) == [("agent.tokens", 5), ("agent.tokens", 3), ("agent.cost", 40)]
+
+
+def told_of_charges(told: Told) -> list[tuple[str, float]]:
+    return [(name, value) for name, _, value in told if name in {"agent.tokens", "agent.cost"}]
+
+
+def cut_connections(postgres: EmbeddedPostgres, database: str) -> None:
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database,))
 
 
 def test_a_circuit_opens_once_and_again_after_a_call_that_was_let_through(
@@ -132,6 +209,64 @@ def test_a_request_is_a_client_span_without_what_it_says(step: Step, spans: InMe
     assert "s3cret" not in first.to_json() + second.to_json()
 
 
+@pytest.mark.parametrize(
+    ("asked", "operation"),
+    [
+        (CallRequest(operation="generateModels"), "generateModels"),
+        (CallRequest(method="POST", path="/v1/s3cret"), "POST"),
+        (CallRequest(prompt="s3cret"), "prompt"),
+        (CallRequest(message="s3cret"), "message"),
+    ],
+)
+def test_a_span_names_no_path_and_no_text(
+    step: Step,  # noqa: F811
+    spans: InMemorySpanExporter,
+    asked: CallRequest,
+    operation: str,
+) -> None:
+    call = step.call(ScriptedAgent([JOB]), asked)
+    step.finish(ScriptedAgent(), call, asked)
+    sent, fetched = spans.get_finished_spans()
+    assert [(one.attributes or {})["scaffolder.operation"] for one in (sent, fetched)] == [operation] * 2
+    assert "s3cret" not in sent.to_json() + fetched.to_json()
+
+
+def test_the_span_of_a_part_does_not_say_what_the_agent_called_it(
+    step: Step,  # noqa: F811
+    spans: InMemorySpanExporter,
+) -> None:
+    step.call(ScriptedAgent([Answer(data="a")], parts=("files 1: 's3cret/\n{{7*7}}'",)), CallRequest(prompt="x"))
+    part, call = spans.get_finished_spans()
+    assert [(one.attributes or {})["scaffolder.operation"] for one in (part, call)] == ["part", "prompt"]
+    assert "s3cret" not in part.to_json() + call.to_json()
+    assert "s3cret" in step.recorded()[1].operation, "the records know"
+
+
+def test_the_span_of_a_template_from_git_has_no_url(
+    records: ProjectRecords, settings: Settings, spans: InMemorySpanExporter, tmp_path: Path
+) -> None:
+    native = {"template.yaml": 'name: tiny\nversion: "1.0.0"\ndescription: x\n', "files/a.txt": "one"}
+    local = write_tree(tmp_path / "templates" / "tiny", native).parent
+    repository = write_tree(tmp_path / "s3cret-repository", native)
+    commit = commit_tree(repository)
+    settings = replace(settings, templates_dir=local, allowed_templates="*, *://*")
+    for step_id, reference in (("git", f"git+file://{repository}@{commit}"), ("local", "tiny")):
+        generate_files(
+            records,
+            open_project(records),
+            step_id=step_id,
+            request=GenerationRequest(edits=TreeEdits(), templates=(TemplateUse(reference=reference, values={}),)),
+            settings=settings,
+        )
+    rendered = [span for span in spans.get_finished_spans() if span.name == "scaffolder.render_template"]
+    attributes = [dict(span.attributes or {}) for span in rendered]
+    assert attributes == [
+        {"scaffolder.template": name, "scaffolder.version": version, "scaffolder.files": 1}
+        for name, version in (("git", commit), ("tiny", "1.0.0"))
+    ]
+    assert "s3cret" not in "".join(span.to_json() for span in spans.get_finished_spans())
+
+
 def test_lines_written_while_an_agent_is_asked_carry_the_call(step: Step) -> None:  # noqa: F811
     class Noting(ScriptedAgent):
         async def call(self, request: CallRequest, *, idempotency_key: str, ledger: Ledger) -> Answer | Job:
@@ -157,6 +292,56 @@ def test_exports_are_counted_by_what_came_of_them(records: ProjectRecords, setti
     with pytest.raises(ExportConflictError):
         exports.export("archive")
     assert count(told, "export.finished") == expected, "nothing was begun"
+
+
+class EndingExporter:
+    """Somebody else's exporter, by an entry point; it ends as it is told."""
+
+    target = "ending"
+    needs_connection = False
+    author_options: frozenset[str] = frozenset()
+    end: ClassVar[BaseException]
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        pass
+
+    def export(self, request: ExportRequest) -> ExportResult:
+        raise self.end
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ExportRejectedError("no"), "failed"),
+        (ZeroDivisionError("ours"), "failed"),
+        (HostWaitError("later", retry_after_seconds=600), "waiting"),
+        (KeyboardInterrupt(), "interrupted"),
+        (RecordsUnavailableError("away"), None),
+    ],
+)
+def test_each_end_of_an_export_has_its_outcome(
+    records: ProjectRecords,
+    settings: Settings,
+    told: Told,
+    spans: InMemorySpanExporter,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    error: BaseException,
+    outcome: str | None,
+) -> None:
+    point = f"[scaffolder.exporters]\nending = {__name__}:EndingExporter\n"
+    distribution = {"METADATA": "Metadata-Version: 2.1\nName: ending\nVersion: 1\n", "entry_points.txt": point}
+    write_tree(tmp_path / "ending-1.dist-info", distribution)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(EndingExporter, "end", error, raising=False)
+    exports = Exports(records, settings)
+    with pytest.raises(type(error)):
+        exports.export("ending")
+    assert count(told, "export.finished") == ([({"target": "ending", "outcome": outcome}, 1)] if outcome else [])
+    assert len(count(told, "export.duration")) == (outcome is not None)
+    span = spans.get_finished_spans()[-1]
+    assert span.status.status_code is (StatusCode.ERROR if outcome in {"failed", None} else StatusCode.UNSET)
+    assert (span.attributes or {}).get("scaffolder.outcome") == outcome
 
 
 def test_commits_and_exports_are_spans(
@@ -190,6 +375,29 @@ def test_an_end_is_counted_once_with_what_it_brought(records: ProjectRecords, se
     for _ in range(2):
         records.mark_failed(other.id, error="x", rules=None)
     assert [name for name, *_ in told] == ["generated.finished", "generated.duration"]
+
+
+@pytest.mark.parametrize("status", ["ready", "failed"])
+def test_an_end_stands_and_is_told_of_where_postgres_goes_away_after_it(
+    records: ProjectRecords, postgres: EmbeddedPostgres, records_database: str, told: Told, status: str
+) -> None:
+    class Losing(ProjectRecords):
+        @contextmanager
+        def transaction(self) -> Iterator[None]:
+            with super().transaction():
+                yield
+            cut_connections(postgres, records_database)
+
+    key = open_project(records).id
+    with psycopg.connect(postgres.url(records_database), autocommit=True) as connection:
+        losing = Losing(connection)
+        rules = keep_days(30)
+        assert (
+            losing.mark_ready(key, rules=rules)
+            if status == "ready"
+            else losing.mark_failed(key, error="x", rules=rules)
+        )
+    assert count(told, "generated.finished") == [({"workflow": "openapi_service", "status": status}, 1)]
 
 
 def test_secrets_are_counted_by_kind_and_not_named(settings: Settings, told: Told) -> None:

@@ -73,8 +73,32 @@ def test_the_documents_have_the_table() -> None:
         for metric in metrics.METRICS.values()
     ]
     text = (CHECKOUT / "docs" / "observability.md").read_text()
-    lines = text.partition("### What to alert on")[0].splitlines()
+    lines = text.partition("## Log lines")[0].splitlines()
     assert [line for line in lines if line.startswith("| `scaffolder.")] == rows
+
+
+def test_one_table_says_what_to_alert_on_and_names_what_there_is() -> None:
+    texts = {path.name: path.read_text() for path in sorted((CHECKOUT / "docs").glob("*.md"))}
+    assert [name for name, text in texts.items() if "# What to alert on" in text] == ["operations.md"]
+    table = texts["operations.md"].partition("## What to alert on")[2].partition("\n## ")[0]
+    named = [match for row in table.splitlines() for match in re.finditer(r"`(scaffolder\.\S+)`(?: \(a (\w+)\))?", row)]
+    assert len(named) > 10
+    assert {match[1] for match in named} <= set(metrics.METRICS)
+    assert all(match[2] in {None, metrics.METRICS[match[1]].kind} for match in named)
+
+
+def test_the_table_says_where_refusals_are_counted() -> None:
+    places = {
+        ast.literal_eval(keyword.value)
+        for _, tree in list_modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "where" and isinstance(keyword.value, ast.Constant)
+    }
+    assert places == {"open", "step", "api"}
+    for metric in (metrics.LIMIT_EXCEEDED, metrics.QUOTA_REFUSED, metrics.DISK_REFUSED):
+        assert places <= set(re.findall(r"\w+", metric.meaning.partition("`where`")[2]))
 
 
 def test_the_readme_names_every_metric() -> None:

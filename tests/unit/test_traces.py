@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from scaffolder.agents.http.transport import AgentClient, HttpRequest
 from scaffolder.config import Settings
-from scaffolder.errors import AgentRejectedError
+from scaffolder.errors import AgentRejectedError, HostWaitError
 from scaffolder.observability import traces
 from tests.job_server import Reply, serve_rest
 
@@ -37,6 +37,14 @@ def test_an_error_is_there_by_its_class_and_without_its_message(spans: InMemoryS
     assert dict(span.attributes or {}) == {"error.type": "AgentRejectedError"}
 
 
+def test_an_end_that_is_no_error_leaves_no_mark(spans: InMemorySpanExporter) -> None:
+    with pytest.raises(HostWaitError), traces.span("export", no_errors=(HostWaitError,)):
+        raise HostWaitError("later", retry_after_seconds=60)
+    [span] = spans.get_finished_spans()
+    assert span.status.status_code is trace.StatusCode.UNSET
+    assert dict(span.attributes or {}) == {}
+
+
 def test_a_request_is_told_of_a_trace_that_is_kept(spans: InMemorySpanExporter) -> None:
     with traces.span("call"):
         traceparent = traces.get_traceparent()
@@ -51,12 +59,16 @@ def test_a_trace_of_airflow_that_nobody_keeps_goes_nowhere() -> None:
         assert traces.get_traceparent() is None
 
 
-def test_nothing_is_loaded_where_traces_are_off() -> None:
+@pytest.mark.parametrize("before", ["", "import opentelemetry.trace"], ids=["elsewhere", "in a task of Airflow's"])
+def test_nothing_is_loaded_where_traces_are_off(before: str) -> None:
+    """Airflow's tasks have loaded the interface of OpenTelemetry, whether or not its spans are kept."""
     code = (
-        "import sys; from scaffolder.observability import traces\n"
+        f"import sys; from scaffolder.observability import traces\n{before}\n"
+        "loaded = {name for name in sys.modules if name.startswith('opentelemetry')}\n"
         "with traces.span('one', target='git') as span: span.set(files=1)\n"
         "assert traces.get_traceparent() is None\n"
-        "print([name for name in sys.modules if name.startswith('opentelemetry')])"
+        "found = {name for name in sys.modules if name.startswith('opentelemetry')}\n"
+        "print([name for name in found if name not in loaded or name.startswith('opentelemetry.sdk.trace')])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

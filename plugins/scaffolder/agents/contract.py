@@ -101,6 +101,11 @@ class CallRequest:
     timeout_seconds: int | None = None
 
     @property
+    def kind(self) -> str:
+        """What traces call it: the operation's id, the method, ``prompt`` or ``message``; nothing that a user says."""
+        return self.operation or self.method or ("prompt" if self.prompt is not None else "message")
+
+    @property
     def subject(self) -> str:
         """What the records and the log call it."""
         if self.operation:

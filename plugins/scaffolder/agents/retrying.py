@@ -72,9 +72,9 @@ class Retrying:
         # Exponential, with jitter: those that failed together don't come back together.
         jitter = random.uniform(0.5, 1.5)  # noqa: S311  # no secret
         delay = max(self._settings.agent_backoff_seconds * 2 ** (self._tries - 1) * jitter, asked)
-        metrics.count(metrics.AGENT_RETRIES, connection=self._conn_id, reason=_name_reason(error))
         if delay > self._settings.agent_max_wait_seconds:
             raise AgentWaitError(str(error), retry_after_seconds=delay, tries=self._tries) from error
+        metrics.count(metrics.AGENT_RETRIES, connection=self._conn_id, reason=_name_reason(error))
         log.warning("%s. Try %s of %s comes in %.1f s", error, self._tries + 1, self._settings.agent_tries, delay)
         await asyncio.sleep(delay)
 

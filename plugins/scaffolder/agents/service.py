@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypedDict
 from uuid import UUID, uuid5
 
 from scaffolder.agents.budget import Budget, PriceTable, check_budget
@@ -59,12 +59,22 @@ _MATTERS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """One row of the ledger: a call, or a part of one."""
+    """One row of the ledger: a call, or a part of one. `kind` is told to traces; `operation` may quote an agent."""
 
     id: UUID
+    kind: str
     operation: str
     digest: str
     part_of: UUID | None = None
+
+
+class _Described(TypedDict):
+    """The attributes of a call's spans."""
+
+    connection: str
+    protocol: str
+    agent_call_id: str
+    operation: str
 
 
 @dataclass
@@ -114,6 +124,7 @@ class AgentCalls:
         digest = _digest(self._agent.identity, {name: getattr(request, name) for name in _MATTERS})
         entry = _Entry(
             id=uuid5(self._generated_project_id, f"agent_call:{self._step_id}:{digest}"),
+            kind=request.kind,
             operation=request.subject,
             digest=digest,
         )
@@ -159,7 +170,7 @@ class AgentCalls:
         handle = call.job["handle"]
         started = time.monotonic()
         try:
-            with traces.span("scaffolder.agent_job_result", kind="client", **self._describe(call_id, call.operation)):
+            with traces.span("scaffolder.agent_job_result", kind="client", **self._describe(call_id, request.kind)):
                 answer = await self._retrying.do(lambda: self._agent.fetch_result(handle))
         except PermanentError as error:
             self._calls.fail(call_id, error=str(error), latency_ms=None, is_settled=True)
@@ -170,6 +181,7 @@ class AgentCalls:
             self._check_answer(answer, request)
         except ScaffolderError as error:
             self._calls.fail(call_id, error=str(error), latency_ms=None, charge=charge, is_settled=True)
+            self._tell_of_charge(charge)
             self._tell_of_job(call, "failed")
             raise
         _log_warnings(answer)
@@ -180,6 +192,8 @@ class AgentCalls:
             latency_ms=(call.latency_ms or 0) + _milliseconds_since(started),
             charge=charge,
         )
+        # Not before it is recorded: a retry would fetch the same result, and tell again.
+        self._tell_of_charge(charge)
         self._tell_of_job(call, "done")
         return self._calls.get(call_id)
 
@@ -297,12 +311,14 @@ class AgentCalls:
                     if in_parts:
                         raise
                     self._retrying.strain_circuit(error)
-                    if in_doubt and not may_resend:
-                        return await self._settle_doubt(entry, recover, key, check, str(error), cause=error)
                 else:
                     self._finish_entry(entry, answer, started, check, parts)
                     sent.outcome = "accepted" if isinstance(answer, Job) else "answered"
                     return answer
+            if in_doubt and not may_resend:
+                # No part of the request: what follows has waits of its own.
+                with self._recording_end(entry, started, parts):
+                    return await self._settle_doubt(entry, recover, key, check, str(failure), cause=failure)
             await self._retrying.back_off(failure)
 
     async def _settle_doubt(
@@ -337,7 +353,13 @@ class AgentCalls:
     def make_part(self, call: _Entry, name: str, request: Any) -> _Entry:
         """Return the row of one part of `call`."""
         digest = _digest(self._agent.identity, [name, request])
-        return _Entry(id=uuid5(call.id, digest), operation=f"{call.operation}: {name}", digest=digest, part_of=call.id)
+        return _Entry(
+            id=uuid5(call.id, digest),
+            kind="part",
+            operation=f"{call.operation}: {name}",
+            digest=digest,
+            part_of=call.id,
+        )
 
     async def send_part(self, entry: _Entry, send: Callable[[], Awaitable[Answer]], *, may_resend: bool) -> Answer:
         """Return the answer of a part, from the records or by sending. See `scaffolder.agents.contract.Ledger`."""
@@ -386,11 +408,13 @@ class AgentCalls:
                 check(answer)
             except ScaffolderError as error:
                 self._calls.fail(entry.id, error=str(error), latency_ms=latency_ms, charge=charge, is_settled=True)
+                self._tell_of_charge(charge)
                 raise
         _log_warnings(answer)
         self._calls.answer(
             entry.id, http_status=answer.status, response=answer.data, latency_ms=latency_ms, charge=charge
         )
+        self._tell_of_charge(charge)
 
     # What is observed of it
 
@@ -399,7 +423,7 @@ class AgentCalls:
         """Make one request a span and, unless it went out in parts, which are requests themselves, count it."""
         sent = _Sent()
         started = time.monotonic()
-        with traces.span("scaffolder.agent_call", kind="client", **self._describe(entry.id, entry.operation)) as span:
+        with traces.span("scaffolder.agent_call", kind="client", **self._describe(entry.id, entry.kind)) as span:
             try:
                 yield sent
             except RecordsUnavailableError:
@@ -420,8 +444,13 @@ class AgentCalls:
     def _tags(self) -> dict[str, str]:
         return {"connection": self._agent.conn_id, "protocol": self._agent.protocol}
 
-    def _describe(self, call_id: UUID, operation: str) -> dict[str, str]:
-        return {**self._tags, "agent_call_id": str(call_id), "operation": operation}
+    def _describe(self, call_id: UUID, kind: str) -> _Described:
+        return {
+            "connection": self._agent.conn_id,
+            "protocol": self._agent.protocol,
+            "agent_call_id": str(call_id),
+            "operation": kind,
+        }
 
     def _tell_of_replay(self) -> None:
         metrics.count(metrics.AGENT_REPLAYS, **self._tags)
@@ -493,7 +522,6 @@ class AgentCalls:
         charge = self._prices.charge(answer.usage, model, self._agent.conn_id)
         if answer.usage and charge.cost is None:
             log.info("Model %r has no price in SCAFFOLDER_AGENT_PRICES: its cost is not counted", answer.usage.model)
-        self._tell_of_charge(charge)
         return charge
 
     def _check_price(self, request: CallRequest) -> None:

@@ -149,12 +149,14 @@ def _export(
 
 @contextmanager
 def _observing(export: RepositoryExport) -> Iterator[None]:
-    outcome = "failed"
+    # None where nobody can tell what is the target's.
+    outcome: str | None = "interrupted"
     started = time.monotonic()
     with (
         logs.bound(export_id=export.id),
         traces.span(
             "scaffolder.export",
+            no_errors=(HostWaitError,),
             export_id=str(export.id),
             generated_project_id=str(export.generated_project_id),
             target=export.target,
@@ -167,10 +169,18 @@ def _observing(export: RepositoryExport) -> Iterator[None]:
         except HostWaitError:
             outcome = "waiting"
             raise
+        except RecordsUnavailableError:
+            outcome = None
+            raise
+        except Exception:
+            outcome = "failed"
+            raise
         finally:
             span.set(outcome=outcome)
-            metrics.count(metrics.EXPORT_FINISHED, target=export.target, outcome=outcome)
-            metrics.time(metrics.EXPORT_DURATION, time.monotonic() - started, target=export.target, outcome=outcome)
+            if outcome is not None:
+                tags = {"target": export.target, "outcome": outcome}
+                metrics.count(metrics.EXPORT_FINISHED, **tags)
+                metrics.time(metrics.EXPORT_DURATION, time.monotonic() - started, **tags)
 
 
 def roll_back_exports(

@@ -63,7 +63,9 @@ def generate_files(
     run = describe_run(generated_project)
     files: list[GeneratedFile] = []
     for template, use in templates:
-        with traces.span("scaffolder.render_template", template=template.name, version=template.version) as span:
+        # The name of one from git is its URL.
+        name = "git" if "://" in template.name else template.name
+        with traces.span("scaffolder.render_template", template=name, version=template.version) as span:
             rendered = template.render(use.values, run=run, trust=request.trust, settings=settings)
             span.set(files=len(rendered))
         files += _move_into(use.into, rendered)

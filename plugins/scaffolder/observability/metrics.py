@@ -90,8 +90,9 @@ AGENT_REQUESTS: Final = _define(
     "counter",
     "requests",
     "connection protocol outcome",
-    "Every request sent, tries again and parts of a call included; asking after jobs is not. `outcome`: answered, "
-    "accepted (a long job), rate_limited, unavailable, refused, unusable (an answer we do not accept), interrupted.",
+    "Every request sent, tries again and parts of a call included; asking after jobs and lost answers is not. "
+    "`outcome`: answered, accepted (a long job), rate_limited, unavailable (also where the lost answer was got later), "
+    "refused, unusable (an answer we do not accept), interrupted. Where Postgres went away nothing is counted.",
 )
 AGENT_LATENCY: Final = _define(
     "agent.latency",
@@ -122,7 +123,8 @@ AGENT_RETRIES: Final = _define(
     "counter",
     "waits",
     "connection reason",
-    "Waits before another try in the same task. `reason`: unavailable, rate_limited, circuit_open.",
+    "Waits on a worker before another try; those without one are in `step.waits`. `reason`: unavailable, rate_limited, "
+    "circuit_open.",
 )
 AGENT_CIRCUIT_OPENINGS: Final = _define(
     "agent.circuit_openings",
@@ -146,8 +148,9 @@ EXPORT_FINISHED: Final = _define(
     "counter",
     "tries",
     "target outcome",
-    "Ends of exports. `outcome`: exported, again (it was there already), waiting (the host asked), failed. One that a "
-    "retry completes has failed before: `step.finished` says how steps end.",
+    "Ends of exports. `outcome`: exported, again (it was there already), waiting (the host asked), failed, "
+    "interrupted (ended from outside). One that a retry completes has failed before: `step.finished` says how steps "
+    "end. Where Postgres went away nothing is counted: `step.errors` has it.",
 )
 EXPORT_DURATION: Final = _define("export.duration", "timer", "ms", "target outcome", "One such try.")
 EXPORT_ROLLED_BACK: Final = _define(
@@ -157,16 +160,24 @@ SECRETS_FOUND: Final = _define(
     "generation.secrets_found", "counter", "findings", "kind", "Secrets in files, which were refused for them."
 )
 LIMIT_EXCEEDED: Final = _define(
-    "limit.exceeded", "counter", "refusals", "where", "Over a limit of files, bytes, depth, time. `where`: step or api."
+    "limit.exceeded",
+    "counter",
+    "refusals",
+    "where",
+    "Over a limit of files, bytes, depth, time. `where`: open (a run begins), step or api.",
 )
 QUOTA_REFUSED: Final = _define(
     "quota.refused", "counter", "refusals", "where", "A project's quota is used up. `where`: open, step or api."
 )
 BUDGET_REFUSED: Final = _define(
-    "budget.refused", "counter", "refusals", "where", "A budget of tokens or money is used up."
+    "budget.refused", "counter", "refusals", "where", "A budget of tokens or money is used up. `where`: step."
 )
 DISK_REFUSED: Final = _define(
-    "disk.refused", "counter", "refusals", "where", "Less than SCAFFOLDER_MIN_FREE_DISK_SIZE would have stayed free."
+    "disk.refused",
+    "counter",
+    "refusals",
+    "where",
+    "Less than SCAFFOLDER_MIN_FREE_DISK_SIZE would have stayed free. `where`: open, step or api.",
 )
 NOTIFICATION_SENT: Final = _define(
     "notification.sent", "counter", "notifications", "channel", "Received: once for each event and channel."
@@ -232,11 +243,6 @@ _REFUSALS: Final[tuple[tuple[type[Exception], Metric], ...]] = (
     (BudgetExceededError, BUDGET_REFUSED),
     (DiskSpaceError, DISK_REFUSED),
 )
-
-
-def is_heard() -> bool:
-    """Say whether anybody listens: what costs time to find out is found out then only."""
-    return _sink is not None
 
 
 def set_sink(sink: Sink | None) -> None:

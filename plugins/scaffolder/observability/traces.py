@@ -1,7 +1,7 @@
 """Spans of our work below those of Airflow's tasks, where its OpenTelemetry is on.
 
-A span has ids, counts and names of ours. It has no message of an error and nothing of what agents, users or templates
-say.
+A span has ids, counts and names of ours, and of a template its version. It has no message of an error and nothing of
+what agents or users say.
 """
 
 from __future__ import annotations
@@ -30,12 +30,26 @@ class Span:
         if self._span is not None:
             self._span.set_attributes(_name(attributes))
 
+    def mark_failed(self, error: BaseException) -> None:
+        """Mark it with the class of an error."""
+        trace = _find_api()
+        if self._span is not None and trace is not None:
+            self._span.set_attribute("error.type", type(error).__name__)
+            self._span.set_status(trace.StatusCode.ERROR)
+
 
 @contextmanager
 def span(
-    name: str, *, kind: Literal["internal", "client"] = "internal", **attributes: str | float | None
+    name: str,
+    *,
+    kind: Literal["internal", "client"] = "internal",
+    no_errors: tuple[type[Exception], ...] = (),
+    **attributes: str | float | None,
 ) -> Iterator[Span]:
-    """Make a block a span with `attributes`, a child of the one around it; an error marks it with its class."""
+    """Make a block a span with `attributes`, a child of the one around it.
+
+    An Exception marks it as `Span.mark_failed` does, unless it is one of `no_errors`, by which a block ends well.
+    """
     trace = _find_api()
     if trace is None:
         yield Span(None)
@@ -47,11 +61,13 @@ def span(
         record_exception=False,
         set_status_on_exception=False,
     ) as begun:
+        lasting = Span(begun)
         try:
-            yield Span(begun)
+            yield lasting
+        except no_errors:
+            raise
         except Exception as error:
-            begun.set_attribute("error.type", type(error).__name__)
-            begun.set_status(trace.StatusCode.ERROR)
+            lasting.mark_failed(error)
             raise
 
 
@@ -68,7 +84,8 @@ def get_traceparent() -> str | None:
 
 
 def _find_api() -> ModuleType | None:
-    # Whoever turns traces on has loaded it: where nobody has, it would take time for nothing.
+    # Whoever turns traces on has loaded it: where nobody has, it would take time for nothing. Airflow's tasks have
+    # always loaded it; where traces are off, its spans keep nothing and go nowhere.
     return sys.modules.get("opentelemetry.trace")
 
 

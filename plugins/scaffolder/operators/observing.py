@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout, TaskDeferred
 
 from scaffolder.errors import PermanentError, ScaffolderError
 from scaffolder.observability import logs, metrics, traces
@@ -70,7 +70,7 @@ def observing_step(context: Context, *, step_id: str, step_type: str) -> Iterato
     outcome = "interrupted"
     with (
         observing_task(step_id=step_id),
-        traces.span("scaffolder.step", step_id=step_id, step_type=step_type) as span,
+        traces.span("scaffolder.step", no_errors=(AirflowSkipException,), step_id=step_id, step_type=step_type) as span,
     ):
         observation = StepObservation(span)
         try:
@@ -82,7 +82,8 @@ def observing_step(context: Context, *, step_id: str, step_type: str) -> Iterato
         except AirflowSkipException:
             outcome = "skipped"
             raise
-        except Exception as error:
+        except (Exception, AirflowTaskTimeout) as error:  # the timeout is a BaseException, and a failure like others
+            span.mark_failed(error)
             outcome = "failed" if _is_for_good(error, context["ti"]) else "retry"
             name = type(error).__name__ if isinstance(error, ScaffolderError) else "other"
             # Airflow's own line comes when the fields are gone.
@@ -98,7 +99,7 @@ def observing_step(context: Context, *, step_id: str, step_type: str) -> Iterato
             metrics.time(metrics.STEP_DURATION, time.monotonic() - started, **tags)
 
 
-def _is_for_good(error: Exception, task_instance: Any) -> bool:
+def _is_for_good(error: BaseException, task_instance: Any) -> bool:
     return (
         isinstance(error, PermanentError | AirflowFailException) or task_instance.try_number > task_instance.max_tries
     )

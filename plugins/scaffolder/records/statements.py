@@ -73,13 +73,20 @@ UPDATE_TO_GENERATING: Final[LiteralString] = """
 UPDATE generated_project SET status = 'generating', error = NULL WHERE id = %(id)s AND status <> 'generating'
 """
 
-UPDATE_TO_READY: Final[LiteralString] = """
-UPDATE generated_project SET status = 'ready', error = NULL WHERE id = %(id)s AND status <> 'ready'
+# What is told of an end, by the statement that makes it.
+_ENDED: Final = """
+RETURNING workflow, status, file_count, size_bytes, extract(epoch FROM ended_at - created_at)::float8 AS seconds
 """
 
-UPDATE_TO_FAILED: Final[LiteralString] = """
+UPDATE_TO_READY: Final[LiteralString] = f"""
+UPDATE generated_project SET status = 'ready', error = NULL WHERE id = %(id)s AND status <> 'ready'
+{_ENDED}
+"""
+
+UPDATE_TO_FAILED: Final[LiteralString] = f"""
 UPDATE generated_project SET status = 'failed', error = coalesce(error, %(error)s)
 WHERE id = %(id)s AND status IN ('pending', 'generating')
+{_ENDED}
 """
 
 UPDATE_ERROR: Final[LiteralString] = """

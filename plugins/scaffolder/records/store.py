@@ -179,12 +179,13 @@ class ProjectRecords(RecordsAccess):
     ) -> bool:
         with self.transaction():
             self._settle(generated_project_id)
-            ended = self._execute(statement, {"id": generated_project_id} | values) > 0
-            if ended and rules is not None:
+            ended = self._fetch_one(statement, {"id": generated_project_id} | values)
+            if ended is not None and rules is not None:
                 self.retention.set_expiry(generated_project_id, rules)
-        if ended and metrics.is_heard():
-            _tell_of_end(self.get_generated_project(generated_project_id))
-        return ended
+        if ended is not None:
+            # It is committed: nothing here asks the database again, which may fail.
+            _tell_of_end(**ended)
+        return ended is not None
 
     def _settle(self, generated_project_id: UUID) -> None:
         """Fail the calls and exports that a killed task of a run that now ends left open: nobody completes them."""
@@ -322,14 +323,12 @@ def _content(file: ProjectFile | None) -> tuple[str, int] | None:
     return None if file is None else (file.sha256, file.mode)
 
 
-def _tell_of_end(ended: GeneratedProject) -> None:
-    tags = {"workflow": ended.workflow, "status": ended.status.value}
-    metrics.count(metrics.GENERATED_FINISHED, **tags)
-    if ended.ended_at is not None:
-        metrics.time(metrics.GENERATED_DURATION, (ended.ended_at - ended.created_at).total_seconds(), **tags)
-    if ended.status is GeneratedProjectStatus.READY:
-        metrics.count(metrics.GENERATED_FILES, ended.file_count, workflow=ended.workflow)
-        metrics.count(metrics.GENERATED_BYTES, ended.size_bytes, workflow=ended.workflow)
+def _tell_of_end(*, workflow: str, status: str, file_count: int, size_bytes: int, seconds: float) -> None:
+    metrics.count(metrics.GENERATED_FINISHED, workflow=workflow, status=status)
+    metrics.time(metrics.GENERATED_DURATION, seconds, workflow=workflow, status=status)
+    if status == GeneratedProjectStatus.READY:
+        metrics.count(metrics.GENERATED_FILES, file_count, workflow=workflow)
+        metrics.count(metrics.GENERATED_BYTES, size_bytes, workflow=workflow)
 
 
 def step_error_prefix(step_id: str) -> str:
