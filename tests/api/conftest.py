@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from scaffolder.config import Settings
 from scaffolder.records import schema
 from scaffolder.records.store import ProjectRecords
 from tests.api_server import ApiServer, AuthManager, serve_api
+from tests.conftest import CHECKOUT
 
 PREFIX = "/scaffolder/api/v1"
 
@@ -73,8 +75,10 @@ def _serve(postgres: EmbeddedPostgres, auth_manager: AuthManager) -> Iterator[Ap
             Settings(),
             generated_projects_dir=root / "generated-projects",
             workflows_dir=root / "workflows",
+            templates_dir=root / "templates",
             include_shipped=False,
         )
+        shutil.copytree(CHECKOUT / "include" / "templates", settings.templates_dir)
         settings.workflows_dir.mkdir()
         settings.generated_projects_dir.mkdir()
         for name, text in WORKFLOWS.items():
@@ -92,6 +96,7 @@ def _serve(postgres: EmbeddedPostgres, auth_manager: AuthManager) -> Iterator[Ap
                 generated_projects_dir=settings.generated_projects_dir,
                 environment={
                     "SCAFFOLDER_WORKFLOWS_DIR": str(settings.workflows_dir),
+                    "SCAFFOLDER_TEMPLATES_DIR": str(settings.templates_dir),
                     "SCAFFOLDER_INCLUDE_SHIPPED": "false",
                     "SCAFFOLDER_QUOTAS": '[{"project": "quota-*", "count": 1}]',
                     "AIRFLOW__LOGGING__JSON_LOGS": "True",
