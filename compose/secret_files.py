@@ -135,11 +135,12 @@ def _derive(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _check(label: str, value: str, *, kind: str) -> str:
-    # Redis reads its password from a line of its configuration.
-    if len(value) < SHORTEST or not value.isascii() or not value.isprintable() or set(value) & set(" \"'\\"):
+    # Redis reads its password from a line of its configuration, and Flower a list of log-ins with commas.
+    refused = set(" \"'\\") | (set() if kind == "fernet_key" else {","})
+    if len(value) < SHORTEST or not value.isascii() or not value.isprintable() or set(value) & refused:
         raise SecretError(
             f"{label} is not accepted: it must have at least {SHORTEST} printable ASCII characters, and no spaces, "
-            "quotes or backslashes"
+            "quotes, commas or backslashes"
         )
     if kind == "fernet_key" and not all(_FERNET_KEY.fullmatch(one) for one in value.split(",")):
         raise SecretError(f"{label} is not accepted: it must be 32 bytes in URL-safe base64; several with commas")

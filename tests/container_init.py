@@ -31,6 +31,7 @@ def make_root(specification: dict) -> None:
         elif source.is_dir():
             place.mkdir()
             mount("--rbind", str(source), str(place))
+    mount("-t", "tmpfs", "shm", str(_ROOT / "dev" / "shm"))  # or what is killed would leave its shared memory here
     for name, mode in _EMPTY.items():
         (_ROOT / name).mkdir()
         (_ROOT / name).chmod(mode)

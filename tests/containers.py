@@ -24,6 +24,7 @@ from typing import IO, Self
 
 _INIT = Path(__file__).with_name("container_init.py")
 _CLONE_NEWNET = 0x40000000
+_PREFIX = "scaffolder-test-"
 
 
 def find_obstacle() -> str | None:
@@ -133,34 +134,35 @@ class Container:
 
     def kill(self) -> None:
         """End all processes at once, as a machine that loses power does."""
-        if self.process is None:
+        if self.process is None or self.process.poll() is not None:
             return
         with suppress(OSError, IndexError):
             os.kill(self.first_pid, signal.SIGKILL)
         self.process.kill()
         self.process.wait()
 
-    def terminate(self) -> None:
-        """Ask the command to end."""
-        os.kill(self.first_pid, signal.SIGTERM)
-
 
 class Network:
     """A bridge in a network namespace of its own. Nothing leads out of it but published ports of 127.0.0.1."""
 
     def __init__(self) -> None:
-        self.name = f"test-{secrets.token_hex(4)}"
+        self.name = f"{_PREFIX}{os.getpid()}-{secrets.token_hex(3)}"
         self._namespaces: list[str] = []
         self._listeners: list[socket.socket] = []
         self._next = 2
 
     def __enter__(self) -> Self:
-        _ip("netns", "add", self.name)
-        self._namespaces.append(self.name)
-        _ip("-n", self.name, "link", "set", "lo", "up")
-        _ip("-n", self.name, "link", "add", "bridge", "type", "bridge")
-        _ip("-n", self.name, "addr", "add", "10.89.0.1/24", "dev", "bridge")
-        _ip("-n", self.name, "link", "set", "bridge", "up")
+        _remove_abandoned()
+        try:
+            _ip("netns", "add", self.name)
+            self._namespaces.append(self.name)
+            _ip("-n", self.name, "link", "set", "lo", "up")
+            _ip("-n", self.name, "link", "add", "bridge", "type", "bridge")
+            _ip("-n", self.name, "addr", "add", "10.89.0.1/24", "dev", "bridge")
+            _ip("-n", self.name, "link", "set", "bridge", "up")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -204,6 +206,15 @@ class Network:
             except OSError:
                 return
             threading.Thread(target=_relay, args=(client, address, port), daemon=True).start()
+
+
+def _remove_abandoned() -> None:
+    """Delete the namespaces of test processes that were killed."""
+    for name in Path("/run/netns").glob(f"{_PREFIX}*"):
+        owner = name.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            with suppress(subprocess.CalledProcessError):  # another process may have been quicker
+                _ip("netns", "delete", name.name)
 
 
 def _relay(client: socket.socket, address: str, port: int) -> None:

@@ -197,16 +197,18 @@ def test_who_may_not_is_refused(stack: Stack, admin: AirflowRest, dora: AirflowR
 
 def test_a_step_whose_worker_dies_is_done_by_the_other(stack: Stack, dora: AirflowRest) -> None:
     agent = stack.find("demo-agent")[0]
-    for pid in agent.pids():
-        os.kill(pid, signal.SIGSTOP)  # the step waits for its answer
-    generated = generate(dora, "halls")
-    assert wait_until(lambda: "models" in find_hosts(dora, generated), timeout_seconds=60), stack.tell_logs()
-    time.sleep(1)
-    died = find_hosts(dora, generated)["models"]
-    victim = next(one for one in stack.find("worker") if one.hostname == died)
-    victim.kill()
-    for pid in agent.pids():
-        os.kill(pid, signal.SIGCONT)
+    try:
+        for pid in agent.pids():
+            os.kill(pid, signal.SIGSTOP)  # the step waits for its answer
+        generated = generate(dora, "halls")
+        assert wait_until(lambda: "models" in find_hosts(dora, generated), timeout_seconds=60), stack.tell_logs()
+        time.sleep(1)
+        died = find_hosts(dora, generated)["models"]
+        victim = next(one for one in stack.find("worker") if one.hostname == died)
+        victim.kill()
+    finally:
+        for pid in agent.pids():
+            os.kill(pid, signal.SIGCONT)
     ended = wait_until_over(dora, generated, timeout=180)
     assert ended["status"] == "ready", (ended, stack.tell_logs("worker", "scheduler"))
     run = generated["run"]
@@ -292,6 +294,7 @@ def test_every_service_is_healthy_by_its_own_check(stack: Stack) -> None:
         found = stack.check_health()
         if all(found.values()):
             break
+        time.sleep(2)
     assert found == dict.fromkeys(set(stack.services) - {"secrets", "init"}, True)
 
 

@@ -65,7 +65,15 @@ def test_own_values_are_taken_and_urls_are_made_of_them(directory: Path) -> None
     assert read_all(directory) == made
 
 
-BAD_VALUES = ["short", "eleven chars", "with a space in it", 'with"quotes"in', "bäckend-secret", "tab\there-in-it"]
+BAD_VALUES = [
+    "short",
+    "eleven chars",
+    "with a space in it",
+    'with"quotes"in',
+    "bäckend-secret",
+    "tab\there-in-it",
+    "with-a,comma-in-it",
+]
 
 
 @pytest.mark.parametrize("value", BAD_VALUES)

@@ -203,11 +203,27 @@ def test_an_own_workflow_takes_the_place_of_one_that_ships(tmp_path: Path) -> No
     assert problems == []
 
 
-def test_what_ships_does_not_step_in_for_an_own_workflow_that_is_broken(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("id: openapi_service\nsteps: []\n")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("mine.yaml", "id: openapi_service\nsteps: []\n"),
+        ("mine.yaml", "title: Ours\nid: openapi_service\nsteps: [\n"),
+        ("mine.yaml", "id: 'openapi_service'\n\tsteps: []\n"),
+        ("openapi_service.yaml", "steps: [\n"),
+        ("openapi_service.yaml", ""),
+    ],
+)
+def test_what_ships_does_not_step_in_for_an_own_workflow_that_is_broken(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
     definitions, problems = load_definitions(Settings(workflows_dir=tmp_path))
     assert definitions == []
-    assert [problem.partition(":")[0] for problem in problems] == [str(tmp_path / "mine.yaml")]
+    assert {problem.partition(":")[0] for problem in problems} == {str(tmp_path / name)}
+
+
+def test_no_directory_at_all_is_a_problem() -> None:
+    definitions, problems = load_definitions(Settings(include_shipped=False))
+    assert definitions == []
+    assert problems[0].startswith("there is no directory of workflows: set SCAFFOLDER_WORKFLOWS_DIR")
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:

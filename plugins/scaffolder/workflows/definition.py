@@ -28,6 +28,9 @@ PROJECT_PARAM: Final[Mapping[str, Any]] = {
 
 _KEYS: Final = ("id", "title", "description", "params", "steps")
 _ID = re.compile(r"[a-z][a-z0-9_]{0,62}")
+# Of a file that is no YAML, and how much of it is looked at.
+_ID_LINE = re.compile(rb"^id:[ \t]*[\"']?([a-z][a-z0-9_]{0,62})", re.MULTILINE)
+_ID_BYTES = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,11 @@ def load_definitions(settings: Settings) -> tuple[list[WorkflowDefinition], list
     definitions: dict[str, WorkflowDefinition] = {}
     problems: list[str] = []
     taken: set[str] = set()
+    if not settings.workflow_directories:
+        problems.append(
+            "there is no directory of workflows: set SCAFFOLDER_WORKFLOWS_DIR to one that does not ship, or "
+            "SCAFFOLDER_INCLUDE_SHIPPED to true"
+        )
     for directory in settings.workflow_directories:
         if not directory.is_dir():
             problems.append(f"{directory}: is no directory (SCAFFOLDER_WORKFLOWS_DIR)")
@@ -106,9 +114,15 @@ class _Reader:
 
     @property
     def id(self) -> str:
-        """The id in the file that was read, sound or not; empty where there is none."""
+        """The id in the file, sound or not: of what could be read, else of a line that looks like it, else its name."""
         data = self._document.data
-        return str(data.get("id", "")) if isinstance(data, Mapping) else ""
+        if isinstance(data, Mapping) and "id" in data:
+            return str(data["id"])
+        try:
+            found = _ID_LINE.search(self._path.read_bytes()[:_ID_BYTES])
+        except OSError:
+            found = None
+        return found[1].decode() if found else self._path.stem
 
     def read(self) -> WorkflowDefinition:
         try:
