@@ -45,12 +45,13 @@ def pytest_unconfigure() -> None:
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Keep the tests of a file in one process, and all those that share the live Airflow."""
+    alone = {"tests/acceptance/test_compose.py", "tests/acceptance/test_installation.py"}
     from xdist.scheduler.loadscope import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
-            return "live" if "acceptance/" in path else path
+            return "live" if "acceptance/" in path and path not in alone else path
 
     return Scheduling(config, log)
 

@@ -15,8 +15,10 @@ import pytest
 
 from local_airflow import LocalAirflow
 from local_airflow.main_job import create_connections, openapi_job
+from tests.compose_stack import find_obstacle
 from tests.conftest import CHECKOUT
 from tests.installation import installed_environment
+from tests.profile import NIGHTLY
 
 BUNDLES = [
     {"name": "dags-folder", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {}},
@@ -79,9 +81,13 @@ class Installation:
         return self.command("scaffolder", "show", "--json", "--run", dag_id, run_id)
 
 
-@pytest.fixture(
-    scope="module", params=["requirements.txt", "requirements-lowest.txt"], ids=["highest versions", "lowest versions"]
-)
+# The highest versions are those of test_compose.py's services, whose image is the same wheel and requirements.
+_REQUIREMENTS = {"lowest versions": "requirements-lowest.txt"}
+if NIGHTLY or find_obstacle():
+    _REQUIREMENTS["highest versions"] = "requirements.txt"
+
+
+@pytest.fixture(scope="module", params=_REQUIREMENTS.values(), ids=_REQUIREMENTS)
 def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     programs = installed_environment(tmp_path_factory, CHECKOUT / request.param)
     root = Path(tempfile.mkdtemp(prefix="scaffolder-installed-"))
