@@ -15,9 +15,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -192,16 +192,28 @@ class ComposeStack:
 
     def run(self, service: str, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a service once with other arguments, as ``docker compose run --rm`` does; return what it printed."""
+        with self._one_off(service, arguments) as container:
+            code = container.wait(timeout)
+            container.kill()
+            return subprocess.CompletedProcess(arguments, code, stdout=container.log.read_text())
+
+    @contextmanager
+    def idle(self, service: str) -> Iterator[Container]:
+        """Have one more container of a service that does nothing, to run commands in."""
+        with self._one_off(service, ("infinity",), entrypoint=("sleep",)) as container:
+            container.wait_until_started()
+            yield container
+
+    @contextmanager
+    def _one_off(self, service: str, arguments: Sequence[str], **options: Any) -> Iterator[Container]:
         self._runs += 1
-        container = self._make(service, number=1000 + self._runs, command=arguments)
+        container = self._make(service, number=1000 + self._runs, command=arguments, **options)
         container.start()
         try:
-            code = container.wait(timeout)
+            yield container
         finally:
             container.kill()
-        printed = container.log.read_text()
-        container.log.unlink()  # Docker removes such a container with what it has printed
-        return subprocess.CompletedProcess(arguments, code, stdout=printed)
+            container.log.unlink()  # Docker removes such a container with what it has printed
 
     def publish(self, service: str) -> int:
         """Return the port of 127.0.0.1 that the service's first published port is reached at."""
@@ -224,14 +236,21 @@ class ComposeStack:
         for number in range(1, self._scale.get(service, 1) + 1):
             self.containers[f"{service}-{number}"] = self._make(service, number=number)
 
-    def _make(self, service: str, *, number: int, command: Sequence[str] | None = None) -> Container:
+    def _make(
+        self,
+        service: str,
+        *,
+        number: int,
+        command: Sequence[str] | None = None,
+        entrypoint: Sequence[str] | None = None,
+    ) -> Container:
         definition = self._configuration["services"][service]
         image = self._images[definition["image"]]
         namespace, address = self.network.add(connected=definition.get("network_mode") != "none")
         user = self._users[definition.get("user", image.user)]
         owner = self._users[image.owner]
         volumes = [_split_volume(one) for one in definition.get("volumes", ())]
-        entrypoint = _as_list(definition.get("entrypoint")) or list(image.entrypoint)
+        entrypoint = entrypoint or _as_list(definition.get("entrypoint")) or list(image.entrypoint)
         arguments = list(command) if command is not None else _as_list(definition.get("command"))
         for source, target, _ in volumes:
             self._ensure_volume(source, target, image, owner)

@@ -35,6 +35,7 @@ def make_root(specification: dict) -> None:
     for name, mode in _EMPTY.items():
         (_ROOT / name).mkdir()
         (_ROOT / name).chmod(mode)
+    (_ROOT / "var" / "run").symlink_to("/run")
     (_ROOT / "proc").mkdir()
     mount("-t", "proc", "proc", str(_ROOT / "proc"))
     for name in specification["directories"]:

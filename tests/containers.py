@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -100,23 +101,31 @@ class Container:
     def first_pid(self) -> int:
         """The process that all others of the container end with, as this machine counts."""
         assert self.process is not None
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(children[0])
+        return _find_children(self.process.pid)[0]
+
+    def wait_until_started(self) -> None:
+        """Wait until its command has been started, and others can be run beside it."""
+        deadline = time.monotonic() + 30
+        while True:
+            with suppress(OSError, IndexError):
+                if _find_children(self.first_pid):
+                    return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} has not started: {self.log.read_text()}")
+            time.sleep(0.05)
+
+    @property
+    def entry(self) -> list[str]:
+        """The command that runs the words after it in the container, as its user and with its environment only."""
+        return [
+            *("env", "--ignore-environment", *(f"{name}={value}" for name, value in self.environment.items())),
+            *("nsenter", "--target", str(self.first_pid), "--mount", "--pid", "--net", "--uts", "--ipc", "--root"),
+            *("setpriv", *self._privileges, "--", "sh", "-c", 'cd "$0" && exec "$@"', self.working_directory),
+        ]
 
     def run(self, command: Sequence[str], *, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command in the container, as its user."""
-        return subprocess.run(
-            (
-                *("nsenter", "--target", str(self.first_pid), "--mount", "--pid", "--net", "--uts", "--ipc", "--root"),
-                *("setpriv", *self._privileges, "--", "sh", "-c", 'cd "$0" && exec "$@"'),
-                *(self.working_directory, *command),
-            ),
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=timeout,
-        )
+        return subprocess.run((*self.entry, *command), capture_output=True, text=True, check=False, timeout=timeout)
 
     def pids(self) -> list[int]:
         """Return the processes of the container, as this machine counts."""
@@ -131,6 +140,10 @@ class Container:
     def wait(self, timeout: float) -> int:
         assert self.process is not None
         return self.process.wait(timeout)
+
+    def stop(self) -> None:
+        """Ask it to end, as ``docker stop`` does: its first process gets SIGTERM. `wait` has the end."""
+        os.kill(self.first_pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """End all processes at once, as a machine that loses power does."""
@@ -206,6 +219,10 @@ class Network:
             except OSError:
                 return
             threading.Thread(target=_relay, args=(client, address, port), daemon=True).start()
+
+
+def _find_children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _remove_abandoned() -> None:

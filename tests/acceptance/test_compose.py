@@ -7,12 +7,14 @@ import io
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,11 @@ import pytest
 from compose.secret_files import SECRETS
 from local_airflow.airflow_rest import AirflowRest, wait_until
 from tests.compose_stack import ComposeStack, find_obstacle
+from tests.conftest import CHECKOUT
 from tests.containers import Container
 from tests.installation import installed_environment
 
-OPENAPI = (Path(__file__).parents[2] / "examples/openapi/bookings.yaml").read_text()
+OPENAPI = (CHECKOUT / "examples/openapi/bookings.yaml").read_text()
 API = "/scaffolder/api/v1"
 
 # Waits that are minutes by default: how long a worker is thought alive, and a step waits for its retry.
@@ -195,33 +198,55 @@ def test_who_may_not_is_refused(stack: Stack, admin: AirflowRest, dora: AirflowR
     assert "'No Name'" in wrong.text
 
 
-def test_a_step_whose_worker_dies_is_done_by_the_other(stack: Stack, dora: AirflowRest) -> None:
+@contextmanager
+def asking(stack: Stack, rest: AirflowRest, name: str) -> Iterator[tuple[dict[str, Any], Container]]:
+    """Generate a project; its first step waits for the agent, on the worker that is told, until the block ends."""
     agent = stack.find("demo-agent")[0]
     try:
         for pid in agent.pids():
-            os.kill(pid, signal.SIGSTOP)  # the step waits for its answer
-        generated = generate(dora, "halls")
-        assert wait_until(lambda: "models" in find_hosts(dora, generated), timeout_seconds=60), stack.tell_logs()
+            os.kill(pid, signal.SIGSTOP)
+        generated = generate(rest, name)
+        assert wait_until(lambda: "models" in find_hosts(rest, generated), timeout_seconds=60), stack.tell_logs()
         time.sleep(1)
-        died = find_hosts(dora, generated)["models"]
-        victim = next(one for one in stack.find("worker") if one.hostname == died)
-        victim.kill()
+        host = find_hosts(rest, generated)["models"]
+        yield generated, next(one for one in stack.find("worker") if one.hostname == host)
     finally:
         for pid in agent.pids():
             os.kill(pid, signal.SIGCONT)
+
+
+def find_tries(rest: AirflowRest, generated: dict[str, Any]) -> dict[str, int]:
+    run = generated["run"]
+    return {one.task_id: one.try_number for one in rest.task_instances(run["dag_id"], run["run_id"])}
+
+
+def test_a_worker_that_is_stopped_finishes_what_it_runs(stack: Stack, dora: AirflowRest) -> None:
+    with asking(stack, dora, "lobbies") as (generated, worker):
+        worker.stop()
+        time.sleep(2)
+    assert worker.wait(60) == 0, stack.tell_logs("worker")
+    ended = wait_until_over(dora, generated)
+    assert ended["status"] == "ready", (ended, stack.tell_logs("worker"))
+    assert set(find_tries(dora, generated).values()) == {1}
+    hosts = find_hosts(dora, generated)
+    assert hosts["models"] == worker.hostname
+    assert hosts["publish"] != worker.hostname
+    stack.restart(worker)
+
+
+def test_a_step_whose_worker_dies_is_done_by_the_other(stack: Stack, dora: AirflowRest) -> None:
+    with asking(stack, dora, "halls") as (generated, victim):
+        victim.kill()
     ended = wait_until_over(dora, generated, timeout=180)
     assert ended["status"] == "ready", (ended, stack.tell_logs("worker", "scheduler"))
-    run = generated["run"]
-    tasks = {one.task_id: one for one in dora.task_instances(run["dag_id"], run["run_id"])}
-    assert tasks["models"].try_number == 2
-    assert find_hosts(dora, generated)["models"] == ({"worker-1", "worker-2"} - {died}).pop()
+    assert find_tries(dora, generated)["models"] == 2
+    assert find_hosts(dora, generated)["models"] == ({"worker-1", "worker-2"} - {victim.hostname}).pop()
     # One commit for each step that writes, and one export.
     commits = dora.call("GET", f"{API}/projects/bookings/generated/{generated['id']}/commits")["items"]
     exports = dora.call("GET", f"{API}/projects/bookings/generated/{generated['id']}/exports")["items"]
     assert (len(commits), len(exports)) == (1, 1)
     # As the restart policy says.
     stack.restart(victim)
-    stack.wait_until_healthy("worker")
 
 
 def test_a_clean_up_removes_what_is_old(
@@ -348,3 +373,69 @@ def test_a_password_is_made_anew_and_the_databases_learn_it(stack: Stack) -> Non
     assert stack.run("init", "python -m compose databases").returncode == 0
     checked = stack.find("worker")[0].run(["scaffolder", "db", "check"])
     assert checked.returncode == 0, checked
+
+
+# Stands for the program of that name: `compose exec` goes into the service's container, `compose run` into an idle one.
+DOCKER = """\
+#!/bin/sh
+set -eu
+verb=$2 entrypoint=
+shift 2
+while [ "${1#-}" != "$1" ]; do
+    if [ "$1" = --entrypoint ]; then shift; entrypoint=$1; fi
+    shift
+done
+service=$1
+shift
+exec "$(dirname "$0")/$verb-$service" $entrypoint "$@"
+"""
+
+
+def read_commands(page: str, heading: str) -> list[str]:
+    """Return the blocks of commands below a heading of a page."""
+    text = (CHECKOUT / "docs" / page).read_text()
+    (section,) = re.findall(rf"^### {heading}\n(.*?)(?=^##)", text, re.MULTILINE | re.DOTALL)
+    return re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+
+
+def test_a_back_up_comes_back_by_the_commands_of_the_page(
+    stack: Stack, dora: AirflowRest, two: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    def shell(commands: str, **containers: Container) -> None:
+        programs = {f"{name.replace('_', '-')}": shlex.join(one.entry) for name, one in containers.items()}
+        for name, command in programs.items():
+            (tmp_path / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        (tmp_path / "docker").write_text(DOCKER)
+        for name in ("docker", *programs):
+            (tmp_path / name).chmod(0o755)
+        environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+        done = subprocess.run(
+            ["sh", "-euxc", commands], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    back_up, restore = read_commands("deployment.md", "Upgrade, back-up, removal")
+    numbers = read_commands("operations.md", "Restore")[0].splitlines()[-1]
+    [statement] = re.findall(r'--command="(.*)"', numbers)
+    postgres = stack.find("postgres")[0]
+    shell(back_up, exec_postgres=postgres, exec_worker=stack.find("worker")[0])
+    for name, container in running(stack).items():
+        if not name.startswith("postgres-"):
+            container.kill()
+    projects = stack.volume("generated-projects")
+    before = sorted(path.name for path in projects.iterdir() if path.name != ".trash")
+    for path in projects.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    stack.query("airflow", "DELETE FROM dag_run")
+    with stack.idle("worker") as idle:
+        shell(restore, exec_postgres=postgres, run_worker=idle)
+        assert stack.query("scaffolder", statement, user="scaffolder").returncode == 0
+        assert stack.run("init", "python -m compose databases").returncode == 0
+        assert "permission denied" in stack.query("airflow", "SELECT 1", user="scaffolder").stderr
+        assert int(stack.query("airflow", "SELECT count(*) FROM dag_run", user="airflow").stdout) >= len(two)
+        assert sorted(path.name for path in projects.iterdir()) == before
+        looked = idle.run(["scaffolder", "doctor", "--deep"])
+        assert looked.returncode == 0, looked
+        shown = json.loads(idle.run(["scaffolder", "show", "--json", two[0]["id"]]).stdout)
+    assert shown["generated_project"]["status"] == "ready"
+    assert {one["status"] for one in shown["exports"]} == {"exported"}

@@ -9,11 +9,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TypedDict
+from typing import Any, Final, NoReturn
 from uuid import UUID, uuid5
 
 from scaffolder.agents.budget import Budget, PriceTable, check_budget
 from scaffolder.agents.contract import Agent, Answer, CallRequest, Job, Replay
+from scaffolder.agents.observing import AgentObserver
 from scaffolder.agents.retrying import Retrying
 from scaffolder.config import Settings
 from scaffolder.errors import (
@@ -31,7 +32,7 @@ from scaffolder.errors import (
     TransientError,
 )
 from scaffolder.json_schema import SchemaError, find_violations
-from scaffolder.observability import logs, metrics, traces
+from scaffolder.observability import logs
 from scaffolder.records.agent_calls import FREE
 from scaffolder.records.models import AgentCall, AgentCallStatus, Charge
 from scaffolder.records.store import ProjectRecords
@@ -68,22 +69,6 @@ class _Entry:
     part_of: UUID | None = None
 
 
-class _Described(TypedDict):
-    """The attributes of a call's spans."""
-
-    connection: str
-    protocol: str
-    agent_call_id: str
-    operation: str
-
-
-@dataclass
-class _Sent:
-    """One request that was sent. `outcome` is that of the metric; None where nobody can tell what is the agent's."""
-
-    outcome: str | None = "interrupted"
-
-
 async def _find_nothing(_: str) -> None:
     return None
 
@@ -111,6 +96,7 @@ class AgentCalls:
         self._replay = replay
         self._budget = budget or Budget()
         self._prices = PriceTable(settings.agent_prices)
+        self._observer = AgentObserver(agent)
         self._retrying = Retrying(self._calls, agent.conn_id, settings=settings, tries=tries)
 
     async def call(self, request: CallRequest) -> AgentCall:
@@ -170,19 +156,19 @@ class AgentCalls:
         handle = call.job["handle"]
         started = time.monotonic()
         try:
-            with traces.span("scaffolder.agent_job_result", kind="client", **self._describe(call_id, request.kind)):
+            with self._observer.observing_job_result(call_id, request.kind):
                 answer = await self._retrying.do(lambda: self._agent.fetch_result(handle))
         except PermanentError as error:
             self._calls.fail(call_id, error=str(error), latency_ms=None, is_settled=True)
-            self._tell_of_job(call, "failed")
+            self._observer.tell_of_job(call, "failed")
             raise
         charge = self._charge(answer)
         try:
             self._check_answer(answer, request)
         except ScaffolderError as error:
             self._calls.fail(call_id, error=str(error), latency_ms=None, charge=charge, is_settled=True)
-            self._tell_of_charge(charge)
-            self._tell_of_job(call, "failed")
+            self._observer.tell_of_charge(charge)
+            self._observer.tell_of_job(call, "failed")
             raise
         _log_warnings(answer)
         self._calls.answer(
@@ -193,8 +179,8 @@ class AgentCalls:
             charge=charge,
         )
         # Not before it is recorded: a retry would fetch the same result, and tell again.
-        self._tell_of_charge(charge)
-        self._tell_of_job(call, "done")
+        self._observer.tell_of_charge(charge)
+        self._observer.tell_of_job(call, "done")
         return self._calls.get(call_id)
 
     async def fail_job(self, call_id: UUID, *, reason: str, is_over: bool) -> NoReturn:
@@ -202,7 +188,7 @@ class AgentCalls:
         call = self._calls.get(call_id)
         error = AgentJobError(f"the job of agent {self._agent.conn_id!r} brought nothing: {reason}")
         self._calls.fail(call_id, error=str(error), latency_ms=None, is_settled=True)
-        self._tell_of_job(call, "failed" if is_over else "given_up")
+        self._observer.tell_of_job(call, "failed" if is_over else "given_up")
         if not is_over:
             await self._cancel(call)
         raise error
@@ -216,12 +202,12 @@ class AgentCalls:
             status = await self._retrying.do(lambda: self._agent.poll(handle))
         except PermanentError as error:
             self._calls.fail(call.id, error=str(error), latency_ms=None, is_settled=True)
-            self._tell_of_job(call, "failed")
+            self._observer.tell_of_job(call, "failed")
             raise
         if status.state == "failed":
             log.info("The job of the try before brings nothing any more: %s", status.note)
             self._calls.fail(call.id, error=f"its job: {status.note}", latency_ms=None, is_settled=True)
-            self._tell_of_job(call, "failed")
+            self._observer.tell_of_job(call, "failed")
         return status.state != "failed"
 
     async def _cancel_superseded(self, entry: _Entry) -> None:
@@ -233,7 +219,7 @@ class AgentCalls:
                 self._calls.fail(
                     call.id, error="the step asks for something else now", latency_ms=None, is_settled=True
                 )
-                self._tell_of_job(call, "given_up")
+                self._observer.tell_of_job(call, "given_up")
 
     async def _cancel(self, call: AgentCall) -> None:
         if call.job is None:
@@ -250,7 +236,7 @@ class AgentCalls:
             return None
         if found and found.status is AgentCallStatus.ANSWERED:
             log.info("Answered from the records: agent call %s", found.id)
-            self._tell_of_replay()
+            self._observer.tell_of_replay()
             return found
         if self._replay != "always":
             return None
@@ -258,7 +244,7 @@ class AgentCalls:
         if source is None:
             return None
         log.info("Answered from the records: agent call %s", source.id)
-        self._tell_of_replay()
+        self._observer.tell_of_replay()
         self._calls.replay(
             entry.id,
             source=source,
@@ -296,14 +282,17 @@ class AgentCalls:
             )
             key = self._begin(entry)
             started = time.monotonic()
-            with self._observing(entry, parts) as sent, self._recording_end(entry, started, parts):
+            with (
+                self._observer.observing_request(entry.id, entry.kind) as sent,
+                self._recording_end(entry, started, parts),
+            ):
                 try:
                     answer = await send(key)
                 except RecordsUnavailableError:
                     raise
                 except TransientError as error:
                     sent.outcome = "rate_limited" if isinstance(error, AgentRateLimitedError) else "unavailable"
-                    failure, in_parts = error, parts is not None and parts.last is not None
+                    failure, in_parts = error, bool(parts and parts.last)
                     in_doubt = not in_parts and getattr(error, "in_doubt", False)
                     self._calls.fail(
                         entry.id, error=str(error), latency_ms=_milliseconds_since(started), in_doubt=in_doubt
@@ -315,6 +304,8 @@ class AgentCalls:
                     self._finish_entry(entry, answer, started, check, parts)
                     sent.outcome = "accepted" if isinstance(answer, Job) else "answered"
                     return answer
+                finally:
+                    sent.in_parts = bool(parts and parts.last)
             if in_doubt and not may_resend:
                 # No part of the request: what follows has waits of its own.
                 with self._recording_end(entry, started, parts):
@@ -408,65 +399,13 @@ class AgentCalls:
                 check(answer)
             except ScaffolderError as error:
                 self._calls.fail(entry.id, error=str(error), latency_ms=latency_ms, charge=charge, is_settled=True)
-                self._tell_of_charge(charge)
+                self._observer.tell_of_charge(charge)
                 raise
         _log_warnings(answer)
         self._calls.answer(
             entry.id, http_status=answer.status, response=answer.data, latency_ms=latency_ms, charge=charge
         )
-        self._tell_of_charge(charge)
-
-    # What is observed of it
-
-    @contextmanager
-    def _observing(self, entry: _Entry, parts: _Parts | None) -> Iterator[_Sent]:
-        """Make one request a span and, unless it went out in parts, which are requests themselves, count it."""
-        sent = _Sent()
-        started = time.monotonic()
-        with traces.span("scaffolder.agent_call", kind="client", **self._describe(entry.id, entry.kind)) as span:
-            try:
-                yield sent
-            except RecordsUnavailableError:
-                sent.outcome = None
-                raise
-            except ScaffolderError as error:
-                if sent.outcome == "interrupted":
-                    sent.outcome = "refused" if isinstance(error, AgentRejectedError) else "unusable"
-                raise
-            finally:
-                span.set(outcome=sent.outcome)
-                if sent.outcome is not None and (parts is None or parts.last is None):
-                    tags = {**self._tags, "outcome": sent.outcome}
-                    metrics.count(metrics.AGENT_REQUESTS, **tags)
-                    metrics.time(metrics.AGENT_LATENCY, time.monotonic() - started, **tags)
-
-    @property
-    def _tags(self) -> dict[str, str]:
-        return {"connection": self._agent.conn_id, "protocol": self._agent.protocol}
-
-    def _describe(self, call_id: UUID, kind: str) -> _Described:
-        return {
-            "connection": self._agent.conn_id,
-            "protocol": self._agent.protocol,
-            "agent_call_id": str(call_id),
-            "operation": kind,
-        }
-
-    def _tell_of_replay(self) -> None:
-        metrics.count(metrics.AGENT_REPLAYS, **self._tags)
-
-    def _tell_of_job(self, call: AgentCall, outcome: str) -> None:
-        tags = {**self._tags, "outcome": outcome}
-        metrics.count(metrics.AGENT_JOBS, **tags)
-        # Its record has not changed since the job was accepted.
-        metrics.time(metrics.AGENT_JOB_DURATION, time.time() - call.updated_at.timestamp(), **tags)
-
-    def _tell_of_charge(self, charge: Charge) -> None:
-        for direction, tokens in (("input", charge.input_tokens), ("output", charge.output_tokens)):
-            if tokens:
-                metrics.count(metrics.AGENT_TOKENS, tokens, **self._tags, direction=direction)
-        if charge.cost:
-            metrics.count(metrics.AGENT_COST, round(charge.cost * 1_000_000), **self._tags)
+        self._observer.tell_of_charge(charge)
 
     @contextmanager
     def _recording_end(self, entry: _Entry, started: float, parts: _Parts | None) -> Iterator[None]:
