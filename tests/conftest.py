@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _HOME = Path(tempfile.mkdtemp(prefix="scaffolder-tests-"))
 _HOME.chmod(0o711)  # the Postgres server may run as another user and has to get through
 CHECKOUT = Path(__file__).resolve().parent.parent
-# What can be made again is shared by all tests: the scanner's rules take ten seconds to compile.
-CACHE = _HOME / "cache"
+# What can be made again is shared by the processes of all tests: the scanner's rules take ten seconds to compile.
+CACHE = Path(os.environ.setdefault("SCAFFOLDER_TEST_CACHE", str(_HOME / "cache")))
 os.environ["AIRFLOW_HOME"] = str(_HOME / "airflow")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "True"
@@ -44,14 +44,17 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep the tests of a file in one process, and all those that share the live Airflow."""
+    """Keep the tests of a file in one process, and all those that share the live Airflow or the API servers."""
     alone = {"tests/acceptance/test_compose.py", "tests/acceptance/test_installation.py"}
     from xdist.scheduler.loadscope import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
-            return "live" if "acceptance/" in path and path not in alone else path
+            if path in alone:
+                return path
+            folder = path.rpartition("/")[0]
+            return folder if folder in ("tests/acceptance", "tests/api") else path
 
     return Scheduling(config, log)
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import psycopg
@@ -25,10 +25,14 @@ from scaffolder.generation.repository import ProjectRepository
 from scaffolder.generation.step_commit import get_repository
 from scaffolder.records.models import GeneratedProject
 from scaffolder.records.store import ProjectRecords
-from tests.conftest import CHECKOUT
+from tests.acceptance.browser import Browser, start_chromium
+from tests.conftest import CACHE, CHECKOUT
 from tests.github_peer import GithubPeer, serve_github
 from tests.otlp_receiver import OtlpReceiver, serve_otlp
 from tests.servers import AgentServer, GitServer, serve_agent, serve_git
+
+if TYPE_CHECKING:
+    from selenium.webdriver.chrome.webdriver import WebDriver
 
 # One step for each kind of agent.
 KINDS = """\
@@ -403,7 +407,7 @@ def live() -> Iterator[Live]:
                     "SCAFFOLDER_TEMPLATES_DIR": str(root / "templates"),
                     "SCAFFOLDER_INCLUDE_SHIPPED": "false",
                     "SCAFFOLDER_ALLOWED_TEMPLATES": f"*,{git.url}/*",
-                    "SCAFFOLDER_CACHE_DIR": str(root / "cache"),
+                    "SCAFFOLDER_CACHE_DIR": str(CACHE),
                     "AIRFLOW__METRICS__STATSD_ON": "True",
                     "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
                     "AIRFLOW__METRICS__STATSD_PORT": str(metrics.getsockname()[1]),
@@ -506,3 +510,18 @@ def _put_connections(live: Live) -> None:
         login="Release Bot",
         extra=json.dumps({"email": "bot@acme.example"}),
     )
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[WebDriver]:
+    driver = start_chromium()
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def browser(live: Live, chromium: WebDriver, tmp_path: Path) -> Browser:
+    """A browser in which admin has logged in; it downloads into the test's directory."""
+    browser = Browser(chromium, live.airflow.url, downloads=tmp_path)
+    browser.log_in("admin", live.airflow.settings.passwords["admin"])
+    return browser

@@ -14,8 +14,10 @@ import yaml
 from scaffolder.agents.openapi.document import read_offer
 from scaffolder.records.endpoints import Offer, OfferedEndpoint
 from scaffolder.records.store import ProjectRecords
+from tests.acceptance.browser import Browser, needs_browser
 from tests.acceptance.conftest import Live
-from tests.acceptance.test_browser import Browser, browser, pytestmark  # noqa: F401  # a fixture and a mark
+
+pytestmark = needs_browser
 
 SKILL = {
     "id": "plan",
@@ -72,17 +74,17 @@ def offer_skill() -> Offer:
     )
 
 
-def in_frame(browser: Browser) -> None:  # noqa: F811  # the fixture
+def in_frame(browser: Browser) -> None:
     browser.driver.switch_to.default_content()
     browser.driver.switch_to.frame(browser.find("iframe[title=Agents]"))
 
 
-def background(browser: Browser) -> str:  # noqa: F811  # the fixture
+def background(browser: Browser) -> str:
     colour: Any = browser.driver.execute_script("return getComputedStyle(document.body).backgroundColor")
     return str(colour)
 
 
-def test_a_user_finds_an_operation_and_its_example_step(discovered: None, browser: Browser) -> None:  # noqa: F811  # the fixture
+def test_a_user_finds_an_operation_and_its_example_step(discovered: None, browser: Browser) -> None:
     browser.open("/")
     browser.open_plugin("scaffolder-agents")
     in_frame(browser)
@@ -122,7 +124,7 @@ def test_a_user_finds_an_operation_and_its_example_step(discovered: None, browse
     assert browser.find_text("h3", "Request body required")
 
 
-def test_the_pages_follow_the_theme_that_is_chosen_in_airflow(discovered: None, browser: Browser) -> None:  # noqa: F811  # the fixture
+def test_the_pages_follow_the_theme_that_is_chosen_in_airflow(discovered: None, browser: Browser) -> None:
     browser.open("/plugin/scaffolder-agents/scaffolder/agents/planner")
     for theme, colour in (("dark", "rgb(17, 20, 23)"), ("light", "rgb(255, 255, 255)")):
         browser.driver.switch_to.default_content()

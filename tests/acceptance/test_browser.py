@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,102 +12,11 @@ import pytest
 from scaffolder.agents.connection import parse_connection
 from scaffolder.agents.http.authentication import BearerToken
 from scaffolder.records.models import GeneratedProjectStatus
+from tests.acceptance.browser import Browser, needs_browser
 from tests.acceptance.conftest import Live, Run
 from tests.conftest import CHECKOUT
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-# A machine without a browser still runs all other tests; continuous integration installs one.
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")
-
-OPTIONS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1400,900"
-)
-
-
-class Browser:
-    """A headless Chromium, logged in as admin."""
-
-    def __init__(self, live: Live, downloads: Path) -> None:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.service import Service
-
-        options = webdriver.ChromeOptions()
-        options.binary_location = str(CHROMIUM)
-        for argument in OPTIONS.split():
-            options.add_argument(argument)
-        options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-        self.driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-        self.url = live.airflow.url
-
-    def wait(self, condition: Callable[[Any], Any]) -> Any:
-        from selenium.common import ElementClickInterceptedException, StaleElementReferenceException
-        from selenium.webdriver.support.ui import WebDriverWait
-
-        # The page draws itself again while it loads: what was found may be gone or covered a moment later.
-        passing = (StaleElementReferenceException, ElementClickInterceptedException)
-        return WebDriverWait(self.driver, 60, ignored_exceptions=passing).until(condition)
-
-    def open(self, path: str) -> None:
-        self.driver.get(self.url + path)
-
-    def find(self, css: str) -> Any:
-        from selenium.webdriver.common.by import By
-
-        return self.wait(lambda driver: driver.find_element(By.CSS_SELECTOR, css))
-
-    def find_text(self, tag: str, text: str) -> Any:
-        return self.wait(lambda _: self._matching(tag, text))[0]
-
-    def click_text(self, tag: str, text: str, *, last: bool = False) -> None:
-        def click(_: Any) -> bool:
-            found = self._matching(tag, text)
-            if found:
-                found[-1 if last else 0].click()
-            return bool(found)
-
-        self.wait(click)
-
-    def _matching(self, tag: str, text: str) -> list[Any]:
-        from selenium.webdriver.common.by import By
-
-        return [one for one in self.driver.find_elements(By.TAG_NAME, tag) if one.text.strip() == text]
-
-    def log_in(self, username: str, password: str) -> None:
-        self.open("/")
-        self.find("[name=username]").send_keys(username)
-        self.find("[name=password]").send_keys(password)
-        self.find("button[type=submit]").click()
-        self.wait(lambda driver: "/auth/login" not in driver.current_url)
-
-    def open_plugin(self, route: str) -> None:
-        """Choose a page of ours in Airflow's navigation, where those of plugins are a menu."""
-        self.click_text("button", "Plugins")
-        self.find(f"a[href$='/plugin/{route}']").click()
-
-    def fill(self, css: str, text: str) -> None:
-        # Typing a whole document key by key takes minutes; this is what pasting does.
-        script = (
-            "const field = arguments[0], kind = Object.getPrototypeOf(field);"
-            "Object.getOwnPropertyDescriptor(kind, 'value').set.call(field, arguments[1]);"
-            "field.dispatchEvent(new Event('input', {bubbles: true}));"
-        )
-        self.driver.execute_script(script, self.find(css), text)
-
-    def save_screenshot(self, name: str) -> None:
-        """Keep a picture where SCAFFOLDER_TEST_SCREENSHOTS says, for people to look at."""
-        if directory := os.environ.get("SCAFFOLDER_TEST_SCREENSHOTS"):
-            self.driver.save_screenshot(str(Path(directory, f"{name}.png")))
-
-
-@pytest.fixture
-def browser(live: Live, tmp_path: Path) -> Iterator[Browser]:
-    found = Browser(live, tmp_path)
-    try:
-        found.log_in("admin", live.airflow.settings.passwords["admin"])
-        yield found
-    finally:
-        found.driver.quit()
+pytestmark = needs_browser
 
 
 def test_a_user_fills_in_the_form_watches_the_grid_and_downloads_the_archive(

@@ -16,7 +16,7 @@ import pytest
 from local_airflow import LocalAirflow
 from local_airflow.main_job import create_connections, openapi_job
 from tests.compose_stack import find_obstacle
-from tests.conftest import CHECKOUT
+from tests.conftest import CACHE, CHECKOUT
 from tests.installation import installed_environment
 from tests.profile import NIGHTLY
 
@@ -108,7 +108,7 @@ def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(BUNDLES),
             "SCAFFOLDER_WORKFLOWS_DIR": str(root / "workflows"),
             "SCAFFOLDER_TEMPLATES_DIR": str(root / "templates"),
-            "SCAFFOLDER_CACHE_DIR": str(root / "cache"),
+            "SCAFFOLDER_CACHE_DIR": str(CACHE),
         },
         programs=programs,
     )

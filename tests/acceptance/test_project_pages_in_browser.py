@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.browser import Browser, needs_browser
 from tests.acceptance.conftest import Live, Run
-from tests.acceptance.test_browser import Browser, browser, pytestmark  # noqa: F401  # a fixture and a mark
 from tests.servers import json_answer
+
+pytestmark = needs_browser
 
 HOSTILE = "<script>parent.hacked = window.hacked = 1</script><img src=x onerror='parent.hacked = 1'>"
 
@@ -28,7 +30,7 @@ def generated(live: Live) -> Run:
     return run
 
 
-def enter_frame(browser: Browser) -> Any:  # noqa: F811  # the fixture
+def enter_frame(browser: Browser) -> Any:
     browser.driver.switch_to.default_content()
     frame = browser.find("iframe")
     browser.driver.switch_to.frame(frame)
@@ -36,18 +38,18 @@ def enter_frame(browser: Browser) -> Any:  # noqa: F811  # the fixture
     return frame
 
 
-def is_hacked(browser: Browser) -> bool:  # noqa: F811  # the fixture
+def is_hacked(browser: Browser) -> bool:
     return bool(browser.driver.execute_script("return Boolean(window.hacked || window.parent.hacked)"))
 
 
-def set_theme(browser: Browser, theme: str) -> None:  # noqa: F811  # the fixture
+def set_theme(browser: Browser, theme: str) -> None:
     browser.driver.switch_to.default_content()
     browser.driver.execute_script("window.localStorage.setItem('theme', arguments[0])", theme)
     browser.driver.refresh()
 
 
 def test_from_the_list_to_a_project_and_its_files(
-    browser: Browser,  # noqa: F811  # the fixture
+    browser: Browser,
     generated: Run,
     tmp_path: Path,
 ) -> None:
@@ -95,7 +97,7 @@ def test_from_the_list_to_a_project_and_its_files(
     browser.driver.switch_to.window(main)
 
 
-def test_from_a_project_to_its_run_and_back(browser: Browser, generated: Run) -> None:  # noqa: F811  # the fixture
+def test_from_a_project_to_its_run_and_back(browser: Browser, generated: Run) -> None:
     from selenium.webdriver import ActionChains, Keys
 
     found = generated.generated_project
@@ -129,7 +131,7 @@ def test_from_a_project_to_its_run_and_back(browser: Browser, generated: Run) ->
     browser.wait(lambda driver: set(driver.window_handles) - before)
 
 
-def test_the_list_is_filtered_by_hand(browser: Browser, generated: Run) -> None:  # noqa: F811  # the fixture
+def test_the_list_is_filtered_by_hand(browser: Browser, generated: Run) -> None:
     browser.open("/plugin/scaffolder-projects")
     enter_frame(browser)
     browser.find("[name=name]").send_keys("shown-not")
@@ -143,7 +145,7 @@ def test_the_list_is_filtered_by_hand(browser: Browser, generated: Run) -> None:
     browser.find_text("a", "shown")
 
 
-def test_narrow_windows_keep_the_page_inside(browser: Browser, generated: Run) -> None:  # noqa: F811  # the fixture
+def test_narrow_windows_keep_the_page_inside(browser: Browser, generated: Run) -> None:
     browser.driver.set_window_size(700, 900)
     browser.open(f"/scaffolder/projects/default/generated/{generated.generated_project.id}")
     browser.find("#files")

@@ -9,35 +9,40 @@ import sys
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from local_airflow.postgres import EmbeddedPostgres
 
 COMMAND = str(Path(sys.executable).parent / "scaffolder")
 FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
-SYNC_AND_LIST = """
-import json
+AIRFLOW = """
 from airflow.cli.cli_parser import get_parser
-from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
-from scaffolder.permission_commands import sync
 
 def airflow(*words):
     arguments = get_parser().parse_args(words)
     arguments.func(arguments)
-
+"""
+PREPARE = f"""{AIRFLOW}
 airflow("db", "migrate")
+airflow("sync-perm")
+"""
+SYNC_AND_LIST = f"""{AIRFLOW}
+import json
+from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
+from scaffolder.permission_commands import sync
+
 with get_application_builder() as builder:
-    builder.sm.sync_roles()
     role = builder.sm.add_role("Own")
 sync()
 
 def find():
     with get_application_builder() as builder:
-        return {
+        return {{
             role.name: sorted(
                 [one.resource.name, one.action.name] for one in role.permissions if one.resource.name.startswith("Scaffolder")
             )
             for role in builder.sm.get_all_roles()
-        }
+        }}
 
 first = find()
 sync()
@@ -74,10 +79,27 @@ def synchronise(tmp_path: Path, **environment: str) -> subprocess.CompletedProce
     )
 
 
+@pytest.fixture(scope="module")
+def prepared_database(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Airflow's database with FAB's roles, to be copied."""
+    postgres.create_database("airflow_with_fab")
+    run(PREPARE, tmp_path_factory.mktemp("airflow"), **describe(postgres, "airflow_with_fab"))
+    return "airflow_with_fab"
+
+
+@pytest.fixture
+def airflow_database(postgres: EmbeddedPostgres, prepared_database: str, request: pytest.FixtureRequest) -> str:
+    """A copy of this test's own."""
+    name = request.node.name
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{prepared_database}"')
+    return name
+
+
 def test_fab_s_roles_get_what_the_table_says_and_keep_it(
-    postgres: EmbeddedPostgres, empty_database: str, tmp_path: Path
+    postgres: EmbeddedPostgres, airflow_database: str, tmp_path: Path
 ) -> None:
-    first, second = json.loads(run(SYNC_AND_LIST, tmp_path, **describe(postgres, empty_database)))
+    first, second = json.loads(run(SYNC_AND_LIST, tmp_path, **describe(postgres, airflow_database)))
     assert first == second
     assert first["Viewer"] == [
         ["Scaffolder", "can_read"],
@@ -93,24 +115,17 @@ def test_fab_s_roles_get_what_the_table_says_and_keep_it(
 
 
 def test_says_so_where_the_roles_have_not_got_them(
-    postgres: EmbeddedPostgres, empty_database: str, tmp_path: Path
+    postgres: EmbeddedPostgres, airflow_database: str, tmp_path: Path
 ) -> None:
-    prepare = """
-from airflow.cli.cli_parser import get_parser
-for words in (["db", "migrate"], ["sync-perm"]):
-    arguments = get_parser().parse_args(words)
-    arguments.func(arguments)
-"""
-    run(prepare, tmp_path, **describe(postgres, empty_database))
-    user = f"reader_of_{empty_database}"
-    with psycopg.connect(postgres.url(empty_database), autocommit=True) as connection:
+    user = "reader_of_airflow"
+    with psycopg.connect(postgres.url(airflow_database), autocommit=True) as connection:
         connection.execute(f"CREATE ROLE {user} LOGIN")
         connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {user}")
-        refused = synchronise(tmp_path, **describe(postgres, empty_database, user=user))
+        refused = synchronise(tmp_path, **describe(postgres, airflow_database, user=user))
         # Where a role cannot be given a permission, FAB logs that and goes on.
         connection.execute(f"GRANT INSERT ON ab_view_menu, ab_permission, ab_permission_view TO {user}")
         connection.execute(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {user}")
-        swallowed = synchronise(tmp_path, **describe(postgres, empty_database, user=user))
+        swallowed = synchronise(tmp_path, **describe(postgres, airflow_database, user=user))
     cannot = "AirflowUnavailableError: FAB's permissions cannot be written to Airflow's database: "
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.splitlines()[-1] == cannot + "permission denied for table ab_view_menu"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import CACHE
 from tests.planted_secrets import plant_secrets
 from tests.unit.templates.trees import commit_tree, read_tree, write_tree
 
@@ -46,6 +47,7 @@ class Command:
     def run(self, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         settings = {
             "AIRFLOW_HOME": str(self.directory / "airflow"),
+            "SCAFFOLDER_CACHE_DIR": str(CACHE),
             "TMPDIR": str(self.directory / "tmp"),
             "COLUMNS": "60",
         }

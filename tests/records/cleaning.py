@@ -1,7 +1,7 @@
 """Kills a clean-up at each of its steps, cleans up again, and reports what is there then.
 
-A step is a function, killed as it is first entered (``steps``) or at every call (``calls``). Run as a program of its
-own: it forks for every kill, which a test process with threads must not do.
+A step is a function, killed as it is first entered (``steps``) or at every call (``calls``); of the steps, each
+`stride`-th. Run as a program of its own: it forks for every kill, which a test process with threads must not do.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def read_state(url: str, settings: Settings, keys: dict[str, UUID]) -> dict[str,
 
 
 def main() -> None:
-    url, root, every_call = sys.argv[1], sys.argv[2], sys.argv[3] == "calls"
+    url, root, every_call, stride = sys.argv[1], sys.argv[2], sys.argv[3] == "calls", int(sys.argv[4])
     states, kills, kill_at = [], 0, 1
     while True:
         settings = replace(
@@ -197,7 +197,7 @@ def main() -> None:
         states.append(read_state(url, settings, keys))
         if not killed:
             break
-        kill_at += 1
+        kill_at += stride
     print(json.dumps({"kills": kills, "states": states}))
 
 

@@ -16,6 +16,7 @@ from scaffolder.errors import PermanentError, ScaffolderError, TransientError
 from scaffolder.generation import secret_scan
 from scaffolder.generation.secret_scan import SecretFinding, find_secrets
 from scaffolder.generation.tree import GeneratedFile
+from tests.conftest import CACHE
 from tests.planted_secrets import PlantedSecret, plant_secrets
 
 PLANTED = plant_secrets()
@@ -35,9 +36,8 @@ def lines_of(findings: list[SecretFinding]) -> dict[str, list[int]]:
 
 
 @pytest.fixture(scope="session")
-def scan_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings whose compiled rules are shared by all tests: compiling them takes ten seconds."""
-    return replace(Settings(), cache_dir=tmp_path_factory.mktemp("cache"))
+def scan_settings() -> Settings:
+    return replace(Settings(), cache_dir=CACHE)
 
 
 @pytest.fixture
