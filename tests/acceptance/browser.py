@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from selenium.webdriver.chrome.webdriver import WebDriver
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-# A machine without a browser still runs all other tests; continuous integration installs one.
-needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")
-
 WINDOW = (1400, 900)
 OPTIONS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -25,7 +22,12 @@ OPTIONS = (
 
 
 def start_chromium() -> WebDriver:
-    """Start a browser; `quit` ends it. That takes seconds, and pages come from its cache the second time."""
+    """Start a browser; `quit` ends it. That takes seconds, and pages come from its cache the second time.
+
+    A machine without a browser still runs all other tests; continuous integration installs one.
+    """
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("chromium and chromedriver are not installed")
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -42,15 +44,19 @@ class Browser:
     def __init__(self, driver: WebDriver, url: str, *, downloads: Path) -> None:
         self.driver = driver
         self.url = url
-        for handle in driver.window_handles[1:]:
-            driver.switch_to.window(handle)
-            driver.close()
-        driver.switch_to.window(driver.window_handles[0])
-        driver.get("about:blank")
         driver.set_window_size(*WINDOW)
         driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": url, "storageTypes": "all"})
         driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
         driver.get_log("browser")  # reading is forgetting
+
+    def leave(self) -> None:
+        """Close what is open: Airflow's pages go on asking."""
+        first, *others = self.driver.window_handles
+        for handle in others:
+            self.driver.switch_to.window(handle)
+            self.driver.close()
+        self.driver.switch_to.window(first)
+        self.driver.get("about:blank")
 
     def wait(self, condition: Callable[[Any], Any]) -> Any:
         from selenium.common import ElementClickInterceptedException, StaleElementReferenceException

@@ -416,6 +416,9 @@ def live() -> Iterator[Live]:
                     "AIRFLOW__TRACES__OTEL_ON": "True",
                     "OTEL_TRACES_EXPORTER": "otlp_proto_http",
                     "OTEL_EXPORTER_OTLP_ENDPOINT": traces.url,
+                    # No DAG changes, and the processors have better to do than to look.
+                    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
+                    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
                 },
                 migrate_records=None,
             )
@@ -520,8 +523,9 @@ def chromium() -> Iterator[WebDriver]:
 
 
 @pytest.fixture
-def browser(live: Live, chromium: WebDriver, tmp_path: Path) -> Browser:
+def browser(live: Live, chromium: WebDriver, tmp_path: Path) -> Iterator[Browser]:
     """A browser in which admin has logged in; it downloads into the test's directory."""
     browser = Browser(chromium, live.airflow.url, downloads=tmp_path)
     browser.log_in("admin", live.airflow.settings.passwords["admin"])
-    return browser
+    yield browser
+    browser.leave()

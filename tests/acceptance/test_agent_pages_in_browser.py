@@ -14,10 +14,8 @@ import yaml
 from scaffolder.agents.openapi.document import read_offer
 from scaffolder.records.endpoints import Offer, OfferedEndpoint
 from scaffolder.records.store import ProjectRecords
-from tests.acceptance.browser import Browser, needs_browser
+from tests.acceptance.browser import Browser
 from tests.acceptance.conftest import Live
-
-pytestmark = needs_browser
 
 SKILL = {
     "id": "plan",

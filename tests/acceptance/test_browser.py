@@ -12,11 +12,9 @@ import pytest
 from scaffolder.agents.connection import parse_connection
 from scaffolder.agents.http.authentication import BearerToken
 from scaffolder.records.models import GeneratedProjectStatus
-from tests.acceptance.browser import Browser, needs_browser
+from tests.acceptance.browser import Browser
 from tests.acceptance.conftest import Live, Run
 from tests.conftest import CHECKOUT
-
-pytestmark = needs_browser
 
 
 def test_a_user_fills_in_the_form_watches_the_grid_and_downloads_the_archive(

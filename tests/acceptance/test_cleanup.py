@@ -13,8 +13,8 @@ import pytest
 from scaffolder.generation.step_commit import get_project_directory
 from scaffolder.records.models import GeneratedProjectStatus
 from scaffolder.records.store import ProjectRecords
+from tests.acceptance.browser import Browser
 from tests.acceptance.conftest import Live, Run
-from tests.acceptance.test_browser import Browser, browser  # noqa: F401  # a fixture
 from tests.acceptance.test_steps import GOOD
 
 DAG = "cleanup_generated_projects"
@@ -59,7 +59,7 @@ def read_metrics(live: Live) -> dict[str, str]:
 def test_a_dry_run_reports_and_a_real_run_removes(
     live: Live,
     old: Run,
-    browser: Browser,  # noqa: F811  # the fixture
+    browser: Browser,
 ) -> None:
     generated = old.generated_project
     directory = get_project_directory(generated.id, settings=live.settings)

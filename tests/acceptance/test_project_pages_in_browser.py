@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.browser import Browser, needs_browser
+from tests.acceptance.browser import Browser
 from tests.acceptance.conftest import Live, Run
 from tests.servers import json_answer
-
-pytestmark = needs_browser
 
 HOSTILE = "<script>parent.hacked = window.hacked = 1</script><img src=x onerror='parent.hacked = 1'>"
 
