@@ -526,6 +526,8 @@ def chromium() -> Iterator[WebDriver]:
 def browser(live: Live, chromium: WebDriver, tmp_path: Path) -> Iterator[Browser]:
     """A browser in which admin has logged in; it downloads into the test's directory."""
     browser = Browser(chromium, live.airflow.url, downloads=tmp_path)
-    browser.log_in("admin", live.airflow.settings.passwords["admin"])
-    yield browser
-    browser.leave()
+    try:
+        browser.log_in("admin", live.airflow.settings.passwords["admin"])
+        yield browser
+    finally:
+        browser.leave()
