@@ -194,7 +194,6 @@ class ComposeStack:
         """Run a service once with other arguments, as ``docker compose run --rm`` does; return what it printed."""
         with self._one_off(service, arguments) as container:
             code = container.wait(timeout)
-            container.kill()
             return subprocess.CompletedProcess(arguments, code, stdout=container.log.read_text())
 
     @contextmanager

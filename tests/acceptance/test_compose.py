@@ -25,6 +25,7 @@ from local_airflow.airflow_rest import AirflowRest, wait_until
 from tests.compose_stack import ComposeStack, find_obstacle
 from tests.conftest import CHECKOUT
 from tests.containers import Container
+from tests.documents import read_commands
 from tests.installation import installed_environment
 
 OPENAPI = (CHECKOUT / "examples/openapi/bookings.yaml").read_text()
@@ -391,18 +392,11 @@ exec "$(dirname "$0")/$verb-$service" $entrypoint "$@"
 """
 
 
-def read_commands(page: str, heading: str) -> list[str]:
-    """Return the blocks of commands below a heading of a page."""
-    text = (CHECKOUT / "docs" / page).read_text()
-    (section,) = re.findall(rf"^### {heading}\n(.*?)(?=^##)", text, re.MULTILINE | re.DOTALL)
-    return re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
-
-
 def test_a_back_up_comes_back_by_the_commands_of_the_page(
     stack: Stack, dora: AirflowRest, two: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     def shell(commands: str, **containers: Container) -> None:
-        programs = {f"{name.replace('_', '-')}": shlex.join(one.entry) for name, one in containers.items()}
+        programs = {name.replace("_", "-"): shlex.join(one.entry) for name, one in containers.items()}
         for name, command in programs.items():
             (tmp_path / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         (tmp_path / "docker").write_text(DOCKER)

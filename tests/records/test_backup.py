@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -27,19 +26,13 @@ from scaffolder.records.models import GeneratedProjectStatus as Status
 from scaffolder.records.retention import keep_days
 from scaffolder.records.store import ProjectRecords
 from scaffolder.retention.removal import remove_generated_project
-from tests.conftest import CHECKOUT
+from tests.documents import read_commands
 from tests.exports import run_git
 from tests.factories import make_file, make_run, open_project
 from tests.records.test_cli import run
 from tests.records.test_doctor import LiveRuns
 
-PAGE = (CHECKOUT / "docs" / "operations.md").read_text()
-
-
-def read_commands(heading: str) -> str:
-    """Return the first block of commands below a heading of the page."""
-    (section,) = re.findall(rf"^### {heading}\n(.*?)(?=^##)", PAGE, re.MULTILINE | re.DOTALL)
-    return str(re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)[0])
+PAGE = "operations.md"
 
 
 class Place:
@@ -145,7 +138,7 @@ def backup(tmp_path: Path) -> Path:
 
 
 def back_up(place: Place, backup: Path, *, meanwhile: Any = lambda: None) -> None:
-    records, _, projects = read_commands("Back up").partition("tar ")
+    records, _, projects = read_commands(PAGE, "Back up")[0].partition("tar ")
     assert records.startswith("pg_dump ")
     place.shell(records, backup=backup)
     meanwhile()
@@ -153,7 +146,7 @@ def back_up(place: Place, backup: Path, *, meanwhile: Any = lambda: None) -> Non
 
 
 def restore(place: Place, backup: Path) -> None:
-    place.shell(read_commands("Restore"), backup=backup)
+    place.shell(read_commands(PAGE, "Restore")[0], backup=backup)
 
 
 def test_what_was_quiet_comes_back_whole(
@@ -182,7 +175,7 @@ def test_what_was_quiet_comes_back_whole(
     assert [restored.status(key) for key in (ready, failed, removed)] == [Status.READY, Status.FAILED, Status.DELETED]
     shutil.rmtree(repository / ".git" / "objects")
     assert restored.examine() != []
-    restored.shell(read_commands("One generated project alone"), backup=backup, GENERATED_ID=str(ready))
+    restored.shell(read_commands(PAGE, "One generated project alone")[0], backup=backup, GENERATED_ID=str(ready))
     assert restored.examine() == []
     restored.remove(ready)
     restored.finish(restored.generate("new"))
@@ -246,7 +239,7 @@ def test_work_between_the_halves_is_mended_as_the_page_says(original: Place, res
 def test_the_halves_the_other_way_round_lose_commits(original: Place, restored: Place, backup: Path) -> None:
     """Why the page has the records first."""
     key = original.generate("going-on")
-    records, _, projects = read_commands("Back up").partition("tar ")
+    records, _, projects = read_commands(PAGE, "Back up")[0].partition("tar ")
     original.shell(f"tar {projects}", backup=backup)
     original.commit(key, 1)
     original.finish(key)

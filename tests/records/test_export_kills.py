@@ -27,7 +27,7 @@ from tests.exports import Exports, list_files, refs
 from tests.github_peer import GithubPeer, serve_github
 from tests.profile import NIGHTLY
 
-RANDOM_KILLS = 100 if NIGHTLY else 8
+RANDOM_KILLS = 100 if NIGHTLY else 10
 OPTIONS: dict[str, dict[str, Any]] = {
     "repository": {
         "owner": "acme",
